@@ -1,0 +1,18 @@
+"""Fixtures that every test folder shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real checkpoints and texts beside the repository; its tests are skipped without it."""
+    if not (SHARED / "DATA.md").is_file():
+        pytest.skip("../shared is not here: a user has only the repository")
+    return SHARED
