@@ -69,6 +69,7 @@ class Checkpoint:
     arch: str
     facts: dict[str, Fact] = field(default_factory=dict)
     ternary: dict[str, float] = field(default_factory=dict)
+    ternary_latent: set[str] = field(default_factory=set)  # float weights known to be trained for three levels
     left_out: list[str] = field(default_factory=list)  # one line each: name and reason
     sources: dict[str, str] = field(default_factory=dict)  # file name -> sha256
     config: dict[str, Any] = field(default_factory=dict)
@@ -82,8 +83,10 @@ LAYER_TENSORS = (
 )  # fmt: skip
 LINEAR_TENSORS = ("wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down")
 OPTIONAL_TENSORS = frozenset(
-    "pos_embed final_norm final_norm_bias head head_bias attn_norm attn_norm_bias bq bk bv attn_sub_norm bo"
-    " ffn_norm ffn_norm_bias w_gate b_gate b_up ffn_sub_norm b_down".split()
+    (
+        *MODEL_TENSORS[1:],
+        *(part for part in LAYER_TENSORS if part not in ("wq", "wk", "wv", "wo", "w_up", "w_down")),
+    )
 )
 
 

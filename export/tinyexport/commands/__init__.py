@@ -1,0 +1,96 @@
+"""The subcommands of `tinyexport`, one module each, and what they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..archs import ArchOptions
+from ..errors import BlobError
+from ..pipeline import SourceOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KV_TYPES = ("f32", "f16", "i8", "i4")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+blob_argument = click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+def source_options(command: F) -> F:
+    """Options that say where a checkpoint lies and state facts that its tensors do not hold."""
+    for option in reversed(
+        (
+            click.option("--config", type=click.Path(), help="config.json, when it is not found by itself."),
+            click.option("--tokenizer", type=click.Path(), help="Tokenizer file, when it is not found by itself."),
+            click.option("--names", type=click.Path(), help="TOML name map: canonical name = checkpoint name."),
+            click.option("--arch", help="Architecture, when the config does not tell."),
+            click.option("--heads", type=click.IntRange(1), help="Number of attention heads."),
+            click.option("--kv-heads", type=click.IntRange(1), help="Number of key/value heads."),
+            click.option("--rope", type=click.Choice(["half", "interleaved"]), help="How RoPE pairs elements."),
+            click.option("--rope-theta", type=float, help="Base of the RoPE frequencies."),
+            click.option("--norm-eps", type=float, help="Epsilon of the norms."),
+            click.option("--act", type=click.Choice(["silu", "gelu_tanh", "gelu_erf", "relu", "relu2"])),
+            click.option(
+                "--context", "arch_context", type=click.IntRange(1), help="Positions the model was built for."
+            ),
+            click.option("--bos/--no-bos", default=None, help="Whether BOS starts every context."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def make_source(checkpoint: str, values: dict[str, Any]) -> SourceOptions:
+    """Take the `source_options` out of a command's keyword arguments."""
+    arch = ArchOptions(
+        heads=values.pop("heads"),
+        kv_heads=values.pop("kv_heads"),
+        rope=values.pop("rope"),
+        rope_theta=values.pop("rope_theta"),
+        norm_eps=values.pop("norm_eps"),
+        act=values.pop("act"),
+        context=values.pop("arch_context"),
+        bos=values.pop("bos"),
+        arch=values.pop("arch"),
+        names=values.pop("names"),
+    )
+    return SourceOptions(checkpoint, values.pop("config"), values.pop("tokenizer"), arch)
+
+
+def read_blob(path: Path) -> bytes:
+    """Bytes of a blob file; BlobError when it is empty."""
+    data = path.read_bytes()
+    if not data:
+        raise BlobError(f"{path} is empty", "write it again with tinyexport quantize")
+    return data
+
+
+def progress(items: Iterable[Any], title: str) -> Iterable[Any]:
+    """A progress bar on stderr, shown on a terminal only."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return items
+    return track(list(items), description=title, console=console, transient=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object, keys in the given order."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Warnings on stderr."""
+    for line in lines:
+        click.echo(click.style("warning: ", fg="yellow") + line, err=True)
+
+
+def human_bytes(n: int) -> str:
+    """1234567 -> 1,234,567 B."""
+    return f"{n:,} B"

@@ -1,0 +1,123 @@
+"""`tinyexport inspect`: what is in a blob or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import archs, loaders, pipeline
+from ..blob import reader
+from ..blob.schema import MAGIC, tensor_bytes
+from ..blob.writer import BlobContent
+from . import human_bytes, make_source, print_json, read_blob, source_options
+
+_PARTS = {"ATTN": ("wq", "wk", "wv", "wo"), "FFN": ("w_gate", "w_up", "w_down"), "EMBED": ("tok_embed", "pos_embed")}
+
+
+def part_of(name: str) -> str:
+    """The row of the size table a tensor belongs to."""
+    last = name.rsplit(".", 1)[-1]
+    for part, members in _PARTS.items():
+        if last in members:
+            return part
+    return "HEAD" if last == "head" else "NORMS"
+
+
+def size_breakdown(content: BlobContent, total: int) -> dict[str, int]:
+    """Bytes by part; what is neither tensor nor tokenizer is the frame (header, tables, gaps)."""
+    sizes: dict[str, int] = {}
+    for name, tensor in content.tensors.items():
+        part = part_of(name)
+        sizes[part] = sizes.get(part, 0) + tensor_bytes(tensor.kind, tensor.rows, tensor.cols)
+    sizes["TOKENIZER"] = len(content.tokenizer or b"")
+    sizes["FRAME"] = total - sum(sizes.values())
+    return sizes
+
+
+def blob_facts(data: bytes) -> dict[str, Any]:
+    """Everything `inspect --json` says of a blob."""
+    content = reader.read(data)
+    tensors = [
+        {
+            "name": name,
+            "type": t.kind.name.lower(),
+            "rows": t.rows,
+            "cols": t.cols,
+            "bytes": tensor_bytes(t.kind, t.rows, t.cols),
+        }
+        for name, t in content.tensors.items()
+    ]
+    return {
+        "arch": content.info.get("arch", "unknown"),
+        "spec": pipeline.spec_summary(content.spec),
+        "tensors": tensors,
+        "bytes": len(data),
+        "parts": size_breakdown(content, len(data)),
+        "info": {k: json.loads(v) if v[:1] in "{[" else v for k, v in content.info.items()},
+        "chat": _chat_facts(content),
+    }
+
+
+def _chat_facts(content: BlobContent) -> dict[str, Any] | None:
+    if content.chat is None:
+        return None
+    chat = dict(vars(content.chat))
+    chat["kind"] = content.chat.kind.name.lower()
+    return chat
+
+
+def _print_blob(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    spec = facts["spec"]
+    layer = spec["layers"][0]
+    console.print(f"[bold]{facts['info'].get('name', '?')}[/] ({facts['arch']}), {human_bytes(facts['bytes'])}")
+    console.print(
+        f"{len(spec['layers'])} layers, d {spec['dim']}, {spec['n_heads']} heads of {spec['head_dim']}, "
+        f"{layer['n_kv_heads']} kv, {layer['ffn_kind']} ffn {layer['ffn_dim']} {spec['act']}, vocabulary {spec['vocab']:,}, "
+        f"context {spec['context']}, {spec['norm_kind']} norm, positions {spec['pos_kind']}, "
+        f"{'tied' if spec['tied'] else 'own'} head"
+    )
+    table = Table("part", "types", "bytes", "share", "")
+    kinds: dict[str, set[str]] = {}
+    for t in facts["tensors"]:
+        kinds.setdefault(part_of(t["name"]), set()).add(t["type"])
+    for part, size in sorted(facts["parts"].items(), key=lambda kv: -kv[1]):
+        share = size / facts["bytes"]
+        table.add_row(part, " ".join(sorted(kinds.get(part, ()))), f"{size:,}", f"{share:.1%}", "█" * round(40 * share))
+    console.print(table)
+    for key in ("licence", "attribution", "tool"):
+        if key in facts["info"]:
+            console.print(f"{key}: {facts['info'][key]}", markup=False)
+    for name, fact in facts["info"].get("facts", {}).items():
+        console.print(f"{fact['origin']:>8}  {name} = {fact['value']} {fact['note']}".rstrip(), markup=False)
+
+
+def _print_checkpoint(report: dict[str, Any]) -> None:
+    for tensor in report["tensors"]:
+        click.echo("  ".join(str(tensor[k]) for k in ("name", "shape", "dtype") if k in tensor))
+    for key, value in report.items():
+        if key != "tensors":
+            click.echo(f"{key}: {value}")
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@source_options
+def inspect(path: str, as_json: bool, **values: Any) -> None:
+    """Show what a blob holds, or what a checkpoint's tensors are taken for."""
+    file = Path(path)
+    if file.is_file() and file.open("rb").read(4) == MAGIC:
+        facts = blob_facts(read_blob(file))
+        print_json(facts) if as_json else _print_blob(facts)
+        return
+    source = make_source(path, values)
+    raw = loaders.load(path, config=source.config, tokenizer=source.tokenizer)
+    report = archs.report(raw, source.arch)
+    print_json(report) if as_json else _print_checkpoint(report)
