@@ -23,6 +23,7 @@ COMMANDS = {
     "perplexity": "measure",
     "score": "measure",
     "bench": "bench",
+    "plan": "plan",
 }
 
 
