@@ -2,7 +2,8 @@
  *
  * tlm_kernels_ref() fills every slot; a backend overwrites the slots it has, so fallback is by
  * construction. A table lives in the session (no constant tables: those would be relocated data).
- * Every slot gives the bits of NUMERICS.md. Kernels see this header and tlm_blob_gen.h, nothing else.
+ * Every slot gives the bits of NUMERICS.md. Kernels see this header, tlm_math.h (the functions of NUMERICS.md),
+ * tlm_blob_gen.h and tlm_config.h, nothing else.
  *
  * Alignment contract: weights 64 (tiles 16), codes, activations and KV regions 16. np = columns rounded up to
  * 16; floats and codes past n are zero up to np. 64 readable bytes follow every weight tensor.
@@ -75,7 +76,8 @@ typedef void tlm_rope_fn(float *x, uint32_t heads, uint32_t head_dim, uint32_t r
 /* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). false: not finite. */
 typedef bool tlm_kv_store_fn(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
                              uint16_t *scales, uint32_t slot);
-typedef void tlm_attn_fn(const tlm_attn *args);
+/* Rules 16-18. false: a query or a score that is not finite (rule 3). */
+typedef bool tlm_attn_fn(const tlm_attn *args);
 
 typedef struct tlm_kernels {
     const char *name;
