@@ -17,7 +17,7 @@ class F16(QuantType):
 
     def quantise(self, w: np.ndarray, scale: float | None) -> QTensor:
         """QuantError when a value overflows."""
-        return QTensor(self.kind, *w.shape, codes=to_f16(w))
+        return QTensor(self.kind, w.shape[0], w.shape[1], codes=to_f16(w))
 
     def dequantise(self, t: QTensor) -> np.ndarray:
         """Exact widening."""

@@ -17,7 +17,7 @@ class F32(QuantType):
 
     def quantise(self, w: np.ndarray, scale: float | None) -> QTensor:
         """Nothing is lost."""
-        return QTensor(self.kind, *w.shape, codes=w)
+        return QTensor(self.kind, w.shape[0], w.shape[1], codes=w)
 
     def dequantise(self, t: QTensor) -> np.ndarray:
         """The values themselves."""

@@ -5,8 +5,8 @@ code -8, so scale = extreme / -8 (negative scales occur), code = trunc(w / scale
 
 That rule recovers a block that was dequantised from Q4_0 when its largest element had the code -8, as a block that
 some absmax quantiser made has. For other grids it may not. So where it misses a value and an exact float16 scale
-exists (all w = scale * code), that scale is taken: the block was on a grid and stays on it. An ordinary float block never
-is: 32 random values are no multiples of one 11-bit number, and there the result is gguf's.
+exists (all w = scale * code), that scale is taken: the block was on a grid and stays on it. An ordinary float block
+never is: 32 random values are no multiples of one 11-bit number, and there the result is gguf's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _recover_grid(blocks: np.ndarray, codes: np.ndarray, half: np.ndarray) -> No
         missed = missed[~exact]
 
 
-class Q4_0(QuantType):
+class Q40(QuantType):
     """Tiles of 8 rows: scales block-major, then four groups of two rows."""
 
     name = "q4_0"
@@ -94,4 +94,4 @@ class Q4_0(QuantType):
         return QTensor(self.kind, rows, cols, codes=codes, scales=unpack_scales(tiles[:, :at], rows))
 
 
-TYPE = Q4_0()
+TYPE = Q40()

@@ -20,7 +20,7 @@ def reciprocal(d: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(inv), inv, np.float32(0))
 
 
-class Q8_0(QuantType):
+class Q80(QuantType):
     """Tiles of 8 rows: scales block-major, then the rows."""
 
     name = "q8_0"
@@ -35,7 +35,7 @@ class Q8_0(QuantType):
         floor = np.floor(size)
         codes = np.sign(x) * (floor + np.floor(np.float32(2) * (size - floor)))
         codes = np.clip(codes, -127, 127).astype(np.int8).reshape(len(w), -1)[:, : w.shape[1]]
-        return QTensor(self.kind, *w.shape, codes=np.ascontiguousarray(codes), scales=to_f16(d[:, :, 0]))
+        return QTensor(self.kind, w.shape[0], w.shape[1], codes=np.ascontiguousarray(codes), scales=to_f16(d[:, :, 0]))
 
     def dequantise(self, t: QTensor) -> np.ndarray:
         """code * scale, one float product each."""
@@ -59,4 +59,4 @@ class Q8_0(QuantType):
         return QTensor(self.kind, rows, cols, codes=codes, scales=unpack_scales(tiles[:, :at], rows))
 
 
-TYPE = Q8_0()
+TYPE = Q80()

@@ -22,12 +22,14 @@ def ternary(kind: TensorType, w: np.ndarray, scale: float | None) -> QTensor:
     if not (np.isfinite(s) and s >= 0):
         raise QuantError("a ternary scale is negative or not finite", "the checkpoint is damaged")
     if ((size == 0) | (size == s)).all():
-        return QTensor(kind, *w.shape, codes=np.sign(w).astype(np.int8), scale=float(s))
+        return QTensor(kind, w.shape[0], w.shape[1], codes=np.sign(w).astype(np.int8), scale=float(s))
     if scale is not None:
-        raise QuantError(f"the weights are not -{s:g}, 0 and +{s:g}", "the given ternary scale belongs to another tensor")
+        raise QuantError(
+            f"the weights are not -{s:g}, 0 and +{s:g}", "the given ternary scale belongs to another tensor"
+        )
     s = np.float32(size.mean(dtype=np.float64))
     codes = np.clip(np.rint(w / s), -1, 1).astype(np.int8) if s > 0 else np.zeros(w.shape, np.int8)
-    return QTensor(kind, *w.shape, codes=codes, scale=float(s))
+    return QTensor(kind, w.shape[0], w.shape[1], codes=codes, scale=float(s))
 
 
 def ternary_values(t: QTensor) -> np.ndarray:
