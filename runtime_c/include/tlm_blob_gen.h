@@ -25,6 +25,9 @@
 #define TLM_MAX_CONTEXT 1048576u
 #define TLM_MAX_TERNARY_COLS 65536u
 #define TLM_CHAT_FIXED_STRINGS 3u
+#define TLM_MAX_SPLITS 4u
+#define TLM_MAX_MERGE_DEPTH 64u
+#define TLM_MAX_SPECIAL_TEXT 512u
 
 enum {
     TLM_SECTION_SPEC = 1,
@@ -100,6 +103,66 @@ enum {
     TLM_CHAT_KIND_TURNS = 1,
     TLM_CHAT_KIND_COUNT = 2,
     TLM_CHAT_KIND_LIMIT = 2,
+};
+
+enum {
+    TLM_TOK_KIND_BPE = 0,
+    TLM_TOK_KIND_UNIGRAM = 1,
+    TLM_TOK_KIND_WORD = 2,
+    TLM_TOK_KIND_COUNT = 3,
+    TLM_TOK_KIND_LIMIT = 3,
+};
+
+enum {
+    TLM_TOK_PREFIX_NONE = 0,
+    TLM_TOK_PREFIX_ALWAYS = 1,
+    TLM_TOK_PREFIX_IF_MISSING = 2,
+    TLM_TOK_PREFIX_COUNT = 3,
+    TLM_TOK_PREFIX_LIMIT = 3,
+};
+
+enum {
+    TLM_TOK_SPLIT_GPT2 = 0,
+    TLM_TOK_SPLIT_GPT4 = 1,
+    TLM_TOK_SPLIT_GPT4_DIGIT = 2,
+    TLM_TOK_SPLIT_SPACE = 3,
+    TLM_TOK_SPLIT_DIGITS = 4,
+    TLM_TOK_SPLIT_DIGIT = 5,
+    TLM_TOK_SPLIT_PUNCTUATION = 6,
+    TLM_TOK_SPLIT_WORD = 7,
+    TLM_TOK_SPLIT_WHITESPACE = 8,
+    TLM_TOK_SPLIT_DROP_SPACE = 9,
+    TLM_TOK_SPLIT_CHARACTER = 10,
+    TLM_TOK_SPLIT_COUNT = 11,
+    TLM_TOK_SPLIT_LIMIT = 11,
+};
+
+enum {
+    TLM_TOK_FLAG_DERIVED = 1,
+    TLM_TOK_FLAG_ESCAPE = 2,
+    TLM_TOK_FLAG_BYTE_FALLBACK = 4,
+    TLM_TOK_FLAG_FUSE_UNK = 8,
+    TLM_TOK_FLAG_FUSE_WORDS = 16,
+    TLM_TOK_FLAG_PREFIX_ONCE = 32,
+    TLM_TOK_FLAG_TRIM = 64,
+    TLM_TOK_FLAG_STRIP_FIRST = 128,
+    TLM_TOK_FLAG_JOIN_WORDS = 256,
+    TLM_TOK_FLAG_WORD_FIRST = 512,
+    TLM_TOK_FLAG_DOUBLE = 1024,
+    TLM_TOK_FLAG_BAD_IS_FFFD = 2048,
+    TLM_TOK_FLAG_FFFD_PER_BYTE = 4096,
+    TLM_TOK_FLAG_BYTES = 8192,
+    TLM_TOK_FLAG_KNOWN = 16383,
+};
+
+enum {
+    TLM_TOK_SPECIAL_FLAG_MATCH = 1,
+    TLM_TOK_SPECIAL_FLAG_ALWAYS = 2,
+    TLM_TOK_SPECIAL_FLAG_HIDDEN = 4,
+    TLM_TOK_SPECIAL_FLAG_LSTRIP = 8,
+    TLM_TOK_SPECIAL_FLAG_RSTRIP = 16,
+    TLM_TOK_SPECIAL_FLAG_INSIDE = 32,
+    TLM_TOK_SPECIAL_FLAG_KNOWN = 63,
 };
 
 /* Rows that share a byte, and rows stored together, by tensor type. */
@@ -289,5 +352,87 @@ TLM_BLOB_CHECK(chat_min_p, offsetof(tlm_chat_rec, min_p) == 20u);
 TLM_BLOB_CHECK(chat_repeat_penalty, offsetof(tlm_chat_rec, repeat_penalty) == 24u);
 TLM_BLOB_CHECK(chat_repeat_window, offsetof(tlm_chat_rec, repeat_window) == 28u);
 TLM_BLOB_CHECK(chat_max_tokens, offsetof(tlm_chat_rec, max_tokens) == 32u);
+
+/* First record of the TOKENIZER section. */
+typedef struct tlm_tok_rec {
+    uint8_t kind; /* `TokKind` */
+    uint8_t index_bytes; /* 2 or 4 */
+    uint8_t prefix; /* `TokPrefix` */
+    uint8_t n_splits; /* steps of the pre-tokeniser; 0 = a segment is one word */
+    uint8_t splits[4]; /* `TokSplit`, unused ones zero */
+    uint32_t flags; /* `TokFlag` */
+    uint32_t n_pieces; /* ids 0..n_pieces-1 */
+    uint32_t n_symbols; /* pieces and, for BPE, characters that only merges know */
+    uint32_t bos; /* id or NO_TOKEN */
+    uint32_t eos; /* id or NO_TOKEN */
+    uint32_t unk; /* id or NO_TOKEN: what has no piece is dropped */
+    uint32_t n_special; /* number of special records */
+    uint32_t special_at; /* `tok_special` records, ids ascending */
+    uint32_t text_at; /* text of all symbols, one after the other; absent when DERIVED */
+    uint32_t text_bytes; /* length of the text */
+    uint32_t ends_at; /* u16 or u32 (when text_bytes > 65535) [n_symbols]: where each text ends */
+    uint32_t n_sorted; /* symbols found by their text */
+    uint32_t sorted_at; /* index [n_sorted]: symbols in order of their bytes */
+    uint32_t max_piece; /* bytes of the longest of them */
+    uint32_t alphabet_at; /* index [256]: symbol of each byte, all ones = none; or absent */
+    uint32_t n_merges; /* merges, ordered by left, then right symbol */
+    uint32_t left_at; /* index [n_symbols + 1]: first merge of each left symbol */
+    uint32_t pairs_at; /* index [n_merges][2]: right symbol and result */
+    uint32_t rank_at; /* index [n_merges]: rank; absent when the result orders the merges */
+    uint32_t first_made; /* DERIVED: first symbol that a merge makes */
+    uint32_t n_made; /* DERIVED: length of the next table */
+    uint32_t made_at; /* DERIVED: index [n_made]: the merge that makes it, n_merges = none */
+    uint32_t letters_at; /* DERIVED: u8 [256]: bytes in the order of their symbols */
+    uint32_t scores_at; /* UNIGRAM: f32 or f64 [n_pieces + 1]; the last one is that of unknown characters */
+    uint32_t map_at; /* character map of the normaliser */
+    uint32_t map_bytes; /* its length */
+    uint32_t reserved; /* zero */
+} tlm_tok_rec;
+TLM_BLOB_CHECK(tok_size, sizeof(tlm_tok_rec) == 116u);
+TLM_BLOB_CHECK(tok_kind, offsetof(tlm_tok_rec, kind) == 0u);
+TLM_BLOB_CHECK(tok_index_bytes, offsetof(tlm_tok_rec, index_bytes) == 1u);
+TLM_BLOB_CHECK(tok_prefix, offsetof(tlm_tok_rec, prefix) == 2u);
+TLM_BLOB_CHECK(tok_n_splits, offsetof(tlm_tok_rec, n_splits) == 3u);
+TLM_BLOB_CHECK(tok_splits, offsetof(tlm_tok_rec, splits) == 4u);
+TLM_BLOB_CHECK(tok_flags, offsetof(tlm_tok_rec, flags) == 8u);
+TLM_BLOB_CHECK(tok_n_pieces, offsetof(tlm_tok_rec, n_pieces) == 12u);
+TLM_BLOB_CHECK(tok_n_symbols, offsetof(tlm_tok_rec, n_symbols) == 16u);
+TLM_BLOB_CHECK(tok_bos, offsetof(tlm_tok_rec, bos) == 20u);
+TLM_BLOB_CHECK(tok_eos, offsetof(tlm_tok_rec, eos) == 24u);
+TLM_BLOB_CHECK(tok_unk, offsetof(tlm_tok_rec, unk) == 28u);
+TLM_BLOB_CHECK(tok_n_special, offsetof(tlm_tok_rec, n_special) == 32u);
+TLM_BLOB_CHECK(tok_special_at, offsetof(tlm_tok_rec, special_at) == 36u);
+TLM_BLOB_CHECK(tok_text_at, offsetof(tlm_tok_rec, text_at) == 40u);
+TLM_BLOB_CHECK(tok_text_bytes, offsetof(tlm_tok_rec, text_bytes) == 44u);
+TLM_BLOB_CHECK(tok_ends_at, offsetof(tlm_tok_rec, ends_at) == 48u);
+TLM_BLOB_CHECK(tok_n_sorted, offsetof(tlm_tok_rec, n_sorted) == 52u);
+TLM_BLOB_CHECK(tok_sorted_at, offsetof(tlm_tok_rec, sorted_at) == 56u);
+TLM_BLOB_CHECK(tok_max_piece, offsetof(tlm_tok_rec, max_piece) == 60u);
+TLM_BLOB_CHECK(tok_alphabet_at, offsetof(tlm_tok_rec, alphabet_at) == 64u);
+TLM_BLOB_CHECK(tok_n_merges, offsetof(tlm_tok_rec, n_merges) == 68u);
+TLM_BLOB_CHECK(tok_left_at, offsetof(tlm_tok_rec, left_at) == 72u);
+TLM_BLOB_CHECK(tok_pairs_at, offsetof(tlm_tok_rec, pairs_at) == 76u);
+TLM_BLOB_CHECK(tok_rank_at, offsetof(tlm_tok_rec, rank_at) == 80u);
+TLM_BLOB_CHECK(tok_first_made, offsetof(tlm_tok_rec, first_made) == 84u);
+TLM_BLOB_CHECK(tok_n_made, offsetof(tlm_tok_rec, n_made) == 88u);
+TLM_BLOB_CHECK(tok_made_at, offsetof(tlm_tok_rec, made_at) == 92u);
+TLM_BLOB_CHECK(tok_letters_at, offsetof(tlm_tok_rec, letters_at) == 96u);
+TLM_BLOB_CHECK(tok_scores_at, offsetof(tlm_tok_rec, scores_at) == 100u);
+TLM_BLOB_CHECK(tok_map_at, offsetof(tlm_tok_rec, map_at) == 104u);
+TLM_BLOB_CHECK(tok_map_bytes, offsetof(tlm_tok_rec, map_bytes) == 108u);
+TLM_BLOB_CHECK(tok_reserved, offsetof(tlm_tok_rec, reserved) == 112u);
+
+/* A piece with a text of its own that merges and scores do not touch. */
+typedef struct tlm_tok_special_rec {
+    uint32_t id; /* below n_pieces */
+    uint32_t text_at; /* UTF-8, not terminated */
+    uint16_t text_bytes; /* 1..MAX_SPECIAL_TEXT */
+    uint16_t flags; /* `TokSpecialFlag` */
+} tlm_tok_special_rec;
+TLM_BLOB_CHECK(tok_special_size, sizeof(tlm_tok_special_rec) == 12u);
+TLM_BLOB_CHECK(tok_special_id, offsetof(tlm_tok_special_rec, id) == 0u);
+TLM_BLOB_CHECK(tok_special_text_at, offsetof(tlm_tok_special_rec, text_at) == 4u);
+TLM_BLOB_CHECK(tok_special_text_bytes, offsetof(tlm_tok_special_rec, text_bytes) == 8u);
+TLM_BLOB_CHECK(tok_special_flags, offsetof(tlm_tok_special_rec, flags) == 10u);
 
 #endif
