@@ -39,6 +39,7 @@ enum {
     PROTO_GENERATE_FLAG_RANDOM_SEED = 2,
     PROTO_GENERATE_FLAG_TRUE_LOGPROB = 4,
     PROTO_GENERATE_FLAG_IGNORE_STOP = 8,
+    PROTO_GENERATE_FLAG_SPECIAL = 16,
 };
 
 enum {
@@ -418,7 +419,7 @@ typedef struct proto_probe_row {
 
 typedef struct proto_tokens {
     uint32_t total; /* how many there are */
-    proto_span ids; /* the first of them, up to 500 */
+    proto_span ids; /* the first of them, up to 250 */
 } proto_tokens;
 
 typedef struct proto_log {
