@@ -105,7 +105,7 @@ def unframe(segment: bytes) -> bytes:
     return data[:-4]
 
 
-def encode(name: str, session: int, request: int, **values: Any) -> bytes:
+def encode(name: str, session: int, request: int, /, **values: Any) -> bytes:
     """A whole frame, delimiters included; WireError when it would be too long."""
     message = BY_NAME[name]
     payload = HEADER.pack(message.id, 0, session, request) + encode_body(message, values)

@@ -1,0 +1,358 @@
+"""The Python API: one device, whatever it is connected by.
+
+from tinychat import Device
+
+with Device.open("auto") as device:          # or "/dev/ttyACM0", "COM3", "socket://host:port", "sim:model.tlm"
+    for token in device.chat("Hello!", temperature=0.7, seed=1):
+        print(token.text, end="", flush=True)
+    print(device.last.stats.decode_tok_s)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .errors import ChatError, LinkLostError, NoModelError
+from .faults import UPLOAD_HINT, make
+from .protocol import ANY_POSITION, AUTO, Error, GenerateFlag, Mode, ModelState, SettingsField
+from .reply import KV_NAMES, Info, Reply
+from .session import Clock, Session, SessionOverError
+from .stream import ReplyStream
+from .transport import SimOptions, Transport, open_transport
+from .upload import Progress, Upload, read_blob
+from .wire import Packet
+
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "max_tokens")
+MODES = tuple(m.name.lower() for m in Mode)
+FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One number that a device measured."""
+
+    name: str
+    value: float
+    unit: str
+    note: str
+
+
+class ConversationLostError(ChatError):
+    """The device holds another conversation than the host believes: it restarted, or somebody used its keys."""
+
+    code = "conversation"
+
+
+class Device:
+    """A connected device. Not for use by several threads at once; `Reply.stop()` is the exception.
+
+    Attributes:
+        session: the line below, with its statistics and the hooks `on_log` and `on_text`.
+        last: the latest reply.
+    """
+
+    def __init__(self, transport: Transport, clock: Clock | None = None, **session_options: Any) -> None:
+        """Says hello over an open transport. Most callers want `Device.open`."""
+        self.session = Session(transport, clock, **session_options)
+        self.last: Reply | None = None
+        self._settings: dict[str, Any] | None = None
+        try:
+            self._expect = int(self.session.connect().position)
+        except BaseException:
+            self.session.close()
+            raise
+
+    @classmethod
+    def open(cls, target: str = "auto", sim: SimOptions | None = None) -> Device:
+        """Connects to a device.
+
+        Args:
+            target: `auto` (the one board on USB), a port name, `socket://host:port`, or `sim:BLOB`.
+            sim: how the simulator stands in for a board.
+
+        Raises:
+            ChatError: one of its children, with a sentence and a hint.
+        """
+        return cls(open_transport(target, sim))
+
+    def close(self) -> None:
+        """Lets go of the line. A simulator ends."""
+        self.session.close()
+
+    def __enter__(self) -> Device:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes."""
+        self.close()
+
+    # ---- talking --------------------------------------------------------------------------------
+
+    def chat(self, text: str, **options: Any) -> Reply:
+        """A turn of the conversation: the model's template is applied and the history kept on the device.
+
+        Args:
+            text: the user's words.
+            options: any of temperature, top_k, top_p, min_p, repeat_penalty, repeat_window, max_tokens, seed;
+                true_logprob=True for log-probabilities over the whole vocabulary; ignore_stop=True; on_progress=f.
+                What is not given is as in `settings`; without a seed the device draws one.
+
+        Returns:
+            The reply: iterate it for tokens, or call `.wait()`.
+
+        Raises:
+            NoModelError: there is no model. Other errors come while the reply is iterated.
+        """
+        return self._generate(Mode.CHAT, text, self._expect, options)
+
+    def generate(self, prompt: str, **options: Any) -> Reply:
+        """Continues `prompt` as it is, in an empty context: no template, no history. Options as for `chat`."""
+        return self._generate(Mode.RAW, prompt, ANY_POSITION, options)
+
+    def stop(self) -> None:
+        """Asks the reply under way to end; safe in a signal handler."""
+        if self.last is not None:
+            self.last.stop()
+
+    def reset(self) -> None:
+        """A new conversation."""
+        self.session.call_steadily("reset")
+        self._expect = 0
+
+    @property
+    def position(self) -> int | None:
+        """Tokens in the device's context after the last reply; None when it is not known."""
+        return None if self._expect == ANY_POSITION else self._expect
+
+    def _generate(self, mode: Mode, text: str, expect: int, options: dict[str, Any]) -> Reply:
+        self._check_model()
+        values = {"mode": mode, "expect": expect, "grammar": b"", "text": text, **self._sampling(dict(options))}
+        limit = self.session.welcome.max_text if self.session.welcome else 1024
+        if len(text.encode("utf-8", "surrogateescape")) > limit:
+            raise make(Error.TOO_LONG, limit, f"the text is longer than the {limit} bytes that the device takes")
+        stream = ReplyStream(self.session, values, options.get("on_progress"))
+        self.last = Reply(stream, self._ended, self._reply_failed)
+        return self.last
+
+    def _check_model(self) -> None:
+        welcome = self.session.welcome
+        if welcome is None or welcome.model_state == ModelState.READY:
+            return
+        if welcome.model_state == ModelState.UNUSABLE:
+            reason = make(welcome.model_error).message
+            raise NoModelError(
+                f"The model on the device can not be used: {reason[:1].lower()}{reason[1:]}", UPLOAD_HINT
+            )
+        raise make(Error.NO_MODEL, 0, "there is no model on the device")
+
+    def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Sampling fields of `generate`: the given ones over the device's settings."""
+        options.pop("on_progress", None)
+        seed = options.pop("seed", None)
+        flags = GenerateFlag(0)
+        if seed is None:
+            flags |= GenerateFlag.RANDOM_SEED
+        if options.pop("true_logprob", False):
+            flags |= GenerateFlag.TRUE_LOGPROB
+        if options.pop("ignore_stop", False):
+            flags |= GenerateFlag.IGNORE_STOP
+        given = {name: checked(name, value) for name, value in options.items() if value is not None}
+        unknown = given.keys() - set(SAMPLING)
+        if unknown:
+            raise ChatError(f"'{min(unknown)}' is not a sampling option.", "known: seed, " + ", ".join(SAMPLING))
+        base: Mapping[str, Any] = dict.fromkeys(SAMPLING, 0)
+        if given:
+            base = self.settings
+        else:
+            flags |= GenerateFlag.DEFAULTS
+        return {"flags": flags, "seed": (seed or 0) & (2**64 - 1), **{n: given.get(n, base[n]) for n in SAMPLING}}
+
+    def _ended(self, reply: Reply) -> None:
+        position = reply.stats.position if reply.stats else None
+        self._expect = ANY_POSITION if position is None else position
+
+    def _reply_failed(self, reply: Reply, err: ChatError) -> ChatError:
+        """Mends the line after a failed reply, and says what was lost."""
+        if isinstance(err, (LinkLostError, SessionOverError)):
+            return self._lost_in_reply(reply, err)
+        if getattr(err, "number", 0) == Error.CONVERSATION:
+            self._expect = getattr(err, "detail", 0)
+            return ConversationLostError(
+                "The device's conversation is not the one we were in: it restarted, or somebody used its keys.",
+                "say it again to go on from there, or start a new one with /new",
+            )
+        if getattr(err, "number", 0) == Error.NO_MODEL:
+            return make(Error.NO_MODEL, 0, "there is no model on the device")
+        return err
+
+    def _lost_in_reply(self, reply: Reply, err: ChatError) -> LinkLostError:
+        arrived = f"{len(reply.tokens)} token{'s' if len(reply.tokens) != 1 else ''} of its reply had arrived"
+        before = self._expect
+        try:
+            welcome = self.session.connect() if isinstance(err, SessionOverError) else self.session.reconnect()
+        except ChatError as again:
+            return LinkLostError(
+                f"The device was lost in the middle of a reply ({arrived}) and is not back.", again.hint
+            )
+        self._expect, self._settings = int(welcome.position), None
+        kept = "the conversation before it is kept" if welcome.position >= before > 0 else "the conversation is lost"
+        if before == 0:
+            kept = "no earlier conversation was lost"
+        return LinkLostError(
+            f"The device was lost in the middle of a reply and is back: {arrived}, {kept}.", "say it again"
+        )
+
+    # ---- facts and settings ---------------------------------------------------------------------
+
+    def info(self) -> Info:
+        """What the device says about itself."""
+        return Info.from_packet(self.session.call_steadily("info", "info_is"))
+
+    def ping(self) -> float:
+        """Round trip in seconds."""
+        begun = self.session.clock.now()
+        self.session.call_steadily("ping", "pong", data=b"tinychat")
+        return self.session.clock.now() - begun
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings in force on the device, by name; read once, then kept until `set` or `forget`."""
+        if self._settings is None:
+            self._settings = self._named(self.session.call_steadily("settings_get", "settings"))
+        return dict(self._settings)
+
+    def set(self, **changes: Any) -> dict[str, Any]:
+        """Changes settings and stores them on the device. Returns all of them.
+
+        Args:
+            changes: sampling names, mode ("chat", "raw"), kv_type ("f32", "f16", "i8", "i4", "auto"), context
+                (0 = the most that fits), brightness (percent), echo.
+        """
+        current = self.settings
+        mask = SettingsField(0)
+        for name, value in changes.items():
+            if name.upper() not in SettingsField.__members__:
+                raise ChatError(f"'{name}' is not a setting.", "known: " + ", ".join(setting_names()))
+            mask |= SettingsField[name.upper()]
+            current[name] = checked(name, value)
+        values = {n: wire_value(n, current[n]) for n in setting_names()}
+        self._settings = self._named(self.session.call_steadily("settings_set", "settings", mask=mask, **values))
+        return dict(self._settings)
+
+    def forget(self, *names: str) -> dict[str, Any]:
+        """Takes settings back to the model's and the board's defaults; all of them without names."""
+        mask = SettingsField(0)
+        for name in names or setting_names():
+            mask |= SettingsField[name.upper()]
+        self._settings = self._named(self.session.call_steadily("settings_forget", "settings", mask=mask))
+        return dict(self._settings)
+
+    def _named(self, packet: Packet) -> dict[str, Any]:
+        values = {n: shortest(packet.values[n]) if n in FLOATS else packet.values[n] for n in setting_names()}
+        values["mode"] = MODES[packet.mode] if packet.mode < len(MODES) else packet.mode
+        values["kv_type"] = KV_NAMES[packet.kv_type] if packet.kv_type < len(KV_NAMES) else "auto"
+        values["stored"] = bool(packet.stored)
+        return values
+
+    # ---- model, measurements, restart -----------------------------------------------------------
+
+    def upload(self, path: str, progress: Progress | None = None, slot: int = AUTO) -> None:
+        """Replaces the model by the blob at `path`: sent, verified, activated; resumes where a break left it.
+
+        Args:
+            path: of a .tlm file.
+            progress: called with (stage, bytes done, bytes in all); stages: send, verify, activate, reconnect.
+            slot: where to; AUTO lets the device choose.
+
+        Raises:
+            BlobFileError: the file is missing or damaged. DeviceError: the device refuses it; the old model stays
+            where the device has two slots.
+        """
+        Upload(self.session, read_blob(path), slot, progress).run()
+        self._expect, self._settings = int(self.session.connect().position), None
+
+    def bench(self, argument: int = 0) -> Iterator[BenchRow]:
+        """Runs the board's own measurements, one after the other, and yields their numbers."""
+        for which in range(self.info().benches):
+            rows: dict[str, BenchRow] = {}  # by name: a repeated answer changes nothing
+            self.session.call(
+                "bench", patience=120.0, on_event=partial(_keep_row, rows), which=which, argument=argument
+            )
+            yield from rows.values()
+
+    def reboot(self, timeout: float = 30.0) -> None:
+        """Restarts the device and waits until it is back. Its settings and model stay, the conversation does not."""
+        clock = self.session.clock
+        begun, uptime = clock.now(), self.info().uptime_us
+        self.session.call_steadily("reboot")
+        while True:
+            clock.sleep(0.5)
+            try:
+                welcome = self.session.connect(2.0)
+            except ChatError:
+                welcome = self.session.reconnect(timeout)
+            if self.info().uptime_us < uptime or clock.now() - begun > timeout:
+                break
+        self._expect, self._settings = int(welcome.position), None
+
+
+def _keep_row(rows: dict[str, BenchRow], packet: Packet) -> None:
+    if packet.name == "bench_row":
+        v = packet.values
+        rows[v["name"]] = BenchRow(v["name"], v["value"], v["unit"], v["note"])
+
+
+def setting_names() -> tuple[str, ...]:
+    """Names of all settings, as in PROTOCOL.md."""
+    return tuple(f.name.lower() for f in SettingsField if f.name)
+
+
+def shortest(value: float) -> float:
+    """The number with the fewest digits that is the same float32: 0.7, not 0.699999988079071."""
+    bits = struct.pack("<f", value)
+    return next((n for d in range(1, 9) if struct.pack("<f", n := float(f"{value:.{d}g}")) == bits), value)
+
+
+def checked(name: str, value: Any) -> Any:
+    """`value` as the setting `name` takes it. Raises `ChatError` for what can not be one."""
+    if name == "mode" and value in MODES:
+        return value
+    if name == "kv_type" and value in (*KV_NAMES, "auto"):
+        return value
+    if name in ("mode", "kv_type"):
+        known = MODES if name == "mode" else (*KV_NAMES, "auto")
+        raise ChatError(f"{name} can not be '{value}'.", "one of " + ", ".join(known))
+    try:
+        number = float(value) if name in FLOATS else int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ChatError(f"{name} can not be '{value}'.", "it is a number") from None
+    bad = number < 0 or number != number or number > 0xFFFFFFFF
+    bad = bad or (name == "top_p" and not 0 < number <= 1) or (name == "min_p" and number >= 1)
+    bad = bad or (name == "repeat_penalty" and number < 1) or (name in ("brightness", "echo") and number > 255)
+    if bad or (name == "temperature" and number > 100):
+        raise ChatError(f"{name} can not be {value}.", RANGES.get(name, "it is a number from 0 on"))
+    return number
+
+
+RANGES = {
+    "temperature": "from 0 (always the likeliest token) to about 2",
+    "top_p": "above 0, at most 1 (1 = off)",
+    "min_p": "from 0 (off) to below 1",
+    "repeat_penalty": "from 1 (off)",
+    "brightness": "percent",
+    "echo": "0 or 1",
+}
+
+
+def wire_value(name: str, value: Any) -> Any:
+    """A setting as the protocol writes it."""
+    if name == "mode":
+        return MODES.index(value) if value in MODES else value
+    if name == "kv_type":
+        return KV_NAMES.index(value) if value in KV_NAMES else AUTO
+    return value
