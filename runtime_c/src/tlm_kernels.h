@@ -89,12 +89,14 @@ typedef struct tlm_kernels {
     tlm_act_fn *act[TLM_ACT_COUNT];
     tlm_add_fn *add;
     tlm_rope_fn *rope;
-    tlm_kv_store_fn *kv_store[4]; /* by tlm_kv_type */
-    tlm_attn_fn *attn[4];
+    tlm_kv_store_fn *kv_store[TLM_KV_COUNT];
+    tlm_attn_fn *attn[TLM_KV_COUNT];
     size_t (*attn_scratch)(uint32_t context, uint32_t head_dim);
-    /* Optional: bytes of a repacked copy (0 = this type stays in place), and the copy itself. */
+    /* Optional: bytes of a repacked copy (0 = this type stays in place), the copy itself, and the kernels for
+     * weights with `repacked` set; their tiles are those of the blob's layout. */
     size_t (*repack_bytes)(const tlm_weight *w);
     void (*repack)(const tlm_weight *w, void *out);
+    tlm_linear_fn *linear_repacked[TLM_TENSOR_TYPE_COUNT];
 } tlm_kernels;
 
 /* Each backend fills what it has; it returns false, and changes nothing, when this CPU lacks it. */

@@ -1,0 +1,334 @@
+/* Every slot of a backend against the reference kernels, bit for bit: random and extreme values, odd shapes, batches,
+ * row splits. Usage: test_backends BACKEND; prints "ok N checks" or the first difference. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tlm_kernels.h"
+#include "tlm_math.h"
+
+static uint64_t state = 88172645463325252u;
+static uint32_t checks;
+
+static uint32_t rnd(void)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 32);
+}
+
+static uint32_t below(uint32_t n)
+{
+    return rnd() % n;
+}
+
+/* Mostly ordinary, now and then zero, -0, subnormal or large. */
+static float value(void)
+{
+    const uint32_t kind = below(24);
+    const float v = ((float)(int32_t)rnd()) * 0x1p-31f;
+    if (kind == 0) {
+        return -0.0f;
+    }
+    if (kind == 1) {
+        return v * 0x1p-130f;
+    }
+    return kind == 2 ? v * 1000.0f : v * 4.0f;
+}
+
+static void *aligned(size_t bytes)
+{
+    void *p = NULL;
+    if (posix_memalign(&p, 64, bytes + 64u) != 0) {
+        exit(2);
+    }
+    memset(p, 0xa5, bytes + 64u);
+    return p;
+}
+
+static void same(const void *a, const void *b, size_t bytes, const char *what, uint32_t x, uint32_t y)
+{
+    checks++;
+    if (memcmp(a, b, bytes) != 0) {
+        printf("FAIL %s (%u, %u)\n", what, (unsigned)x, (unsigned)y);
+        exit(1);
+    }
+}
+
+static const uint32_t WIDTHS[] = {8, 16, 17, 31, 32, 33, 48, 64, 100, 128, 172, 272, 336, 384, 400};
+enum { N_WIDTHS = sizeof WIDTHS / sizeof WIDTHS[0] };
+
+/* ---- linear layers ------------------------------------------------------------------------------- */
+
+static uint8_t random_code(uint8_t type)
+{
+    if (type == TLM_TENSOR_TYPE_Q8_0) {
+        return (uint8_t)(int8_t)((int32_t)below(255) - 127);
+    }
+    if (type == TLM_TENSOR_TYPE_T2) {
+        return (uint8_t)(below(3) | below(3) << 2 | below(3) << 4 | below(3) << 6);
+    }
+    if (type == TLM_TENSOR_TYPE_T1) {
+        return (uint8_t)((256u * below(243) + 242u) / 243u);
+    }
+    return (uint8_t)rnd();
+}
+
+static uint8_t pad_code(uint8_t type)
+{
+    switch (type) {
+    case TLM_TENSOR_TYPE_Q4_0: return 0x08;
+    case TLM_TENSOR_TYPE_T2: return 0x55;
+    case TLM_TENSOR_TYPE_T1: return (uint8_t)((256u * 121u + 242u) / 243u);
+    default: return 0;
+    }
+}
+
+static const uint32_t GROUP[] = TLM_GROUP_ROWS_INIT, TILE[] = TLM_TILE_ROWS_INIT;
+
+/* A weight with random codes; pads as BLOB.md wants them (pad rows keep random codes under scale 0: never read). */
+static tlm_weight random_weight(uint8_t type, uint32_t rows, uint32_t cols)
+{
+    const uint32_t np = tlm_padded(cols), blocks = (np + 31u) / 32u, tiles = (rows + TILE[type] - 1u) / TILE[type];
+    const bool scaled = type == TLM_TENSOR_TYPE_Q8_0 || type == TLM_TENSOR_TYPE_Q4_0;
+    const uint32_t groups = TILE[type] / GROUP[type];
+    const size_t tile = (scaled ? 16u * blocks : 0u) + (size_t)groups * np;
+    uint8_t *data = aligned(tile * tiles);
+    for (uint32_t t = 0; t < tiles; t++) {
+        uint8_t *at = data + t * tile;
+        for (uint32_t i = 0; scaled && i < 8u * blocks; i++) {
+            uint16_t h = 0;
+            (void)tlm_to_f16(value() * 0.01f, &h);
+            memcpy(at + 2u * i, &h, 2);
+        }
+        at += scaled ? 16u * blocks : 0u;
+        for (uint32_t i = 0; i < groups * np; i++) {
+            at[i] = i % np < cols ? random_code(type) : pad_code(type);
+        }
+    }
+    tlm_weight w = {data, rows, cols, 0.0371f, type, false};
+    return w;
+}
+
+static tlm_input random_input(const tlm_kernels *ref, uint32_t n, uint32_t batch, bool per_vector)
+{
+    const uint32_t np = tlm_padded(n), blocks = (np + 31u) / 32u;
+    int8_t *codes = aligned((size_t)np * batch);
+    float *scales = aligned(sizeof(float) * blocks * batch), *x = aligned(sizeof(float) * np);
+    int32_t *sums = aligned(sizeof(int32_t) * blocks * batch);
+    for (uint32_t b = 0; b < batch; b++) {
+        memset(x, 0, sizeof(float) * np);
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = value();
+        }
+        (void)(per_vector ? ref->quant_vector : ref->quant_block)(x, n, 0.0f, codes + (size_t)b * np, scales + (size_t)b * blocks,
+                                                                  sums + (size_t)b * blocks);
+    }
+    free(x);
+    tlm_input in = {NULL, codes, scales, sums, n, batch, np, np, blocks};
+    return in;
+}
+
+static void check_linear(const tlm_kernels *ref, const tlm_kernels *k, uint8_t type, bool repacked)
+{
+    const bool ternary = type == TLM_TENSOR_TYPE_T2 || type == TLM_TENSOR_TYPE_T1;
+    for (uint32_t round = 0; round < 60u; round++) {
+        const uint32_t cols = WIDTHS[below(N_WIDTHS)], rows = 1u + below(70), batch = 1u + below(TLM_MAX_BATCH);
+        tlm_weight w = random_weight(type, rows, cols), packed = w;
+        tlm_input in = random_input(ref, cols, batch, ternary);
+        const size_t out = sizeof(float) * batch * (rows + 3u);
+        float *want = aligned(out), *got = aligned(out);
+        const uint32_t tiles = (rows + TILE[type] - 1u) / TILE[type], cut = below(tiles + 1u);
+        ref->linear[type](&w, &in, 0, tiles, want, rows + 3u);
+        void *copy = NULL;
+        if (repacked) {
+            copy = aligned(k->repack_bytes(&w));
+            k->repack(&w, copy);
+            packed.data = copy;
+            packed.repacked = true;
+        }
+        tlm_linear_fn *fn = repacked ? k->linear_repacked[type] : k->linear[type];
+        fn(&packed, &in, 0, cut, got, rows + 3u);
+        fn(&packed, &in, cut, tiles, got, rows + 3u);
+        same(want, got, out, repacked ? "linear repacked" : "linear", type, cols);
+        free((void *)(uintptr_t)w.data);
+        free(copy);
+        free((void *)(uintptr_t)in.codes);
+        free((void *)(uintptr_t)in.scales);
+        free((void *)(uintptr_t)in.sums);
+        free(want);
+        free(got);
+    }
+}
+
+/* ---- elementwise --------------------------------------------------------------------------------- */
+
+static void fill(float *x, uint32_t n, uint32_t room)
+{
+    memset(x, 0, sizeof(float) * room);
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = value();
+    }
+}
+
+static void check_quant(tlm_quant_fn *ref, tlm_quant_fn *fn, uint32_t n)
+{
+    float x[512], ws[32], gs[32];
+    int8_t wc[512], gc[512];
+    int32_t wn[32], gn[32];
+    fill(x, n, 512);
+    memset(wc, 0x5a, sizeof wc);
+    memset(gc, 0x5a, sizeof gc);
+    memset(ws, 0, sizeof ws);
+    memset(gs, 0, sizeof gs);
+    memset(wn, 0, sizeof wn);
+    memset(gn, 0, sizeof gn);
+    const float floor = below(2) ? 1e-5f : 0.0f;
+    if (below(10) == 0) {
+        x[below(n)] = tlm_float(0x7f800000u | below(2));
+    }
+    if (below(10) == 0) {
+        memset(x, 0, sizeof x);
+    }
+    const bool want = ref(x, n, floor, wc, ws, wn), got = fn(x, n, floor, gc, gs, gn);
+    checks++;
+    if (want != got) {
+        printf("FAIL quant verdict %u\n", (unsigned)n);
+        exit(1);
+    }
+    if (want) {
+        same(wc, gc, sizeof wc, "quant codes", n, 0);
+        same(ws, gs, sizeof ws, "quant scales", n, 0);
+        same(wn, gn, sizeof wn, "quant sums", n, 0);
+    }
+}
+
+static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
+{
+    float x[512], y[512], g[512], b[512], want[512], got[512];
+    for (uint32_t round = 0; round < 400u; round++) {
+        const uint32_t n = round < 64u ? round + 1u : WIDTHS[below(N_WIDTHS)];
+        check_quant(ref->quant_block, k->quant_block, n);
+        check_quant(ref->quant_vector, k->quant_vector, n);
+        fill(x, n, 512);
+        fill(y, n, 512);
+        fill(g, n, 512);
+        fill(b, n, 512);
+        for (uint32_t kind = 0; kind < TLM_NORM_KIND_COUNT; kind++) {
+            memset(want, 0, sizeof want);
+            memset(got, 0, sizeof got);
+            const float *gain = below(4) ? g : NULL, *bias = below(2) ? b : NULL;
+            ref->norm[kind](x, n, 1e-5f, gain, bias, want);
+            k->norm[kind](x, n, 1e-5f, gain, bias, got);
+            same(want, got, sizeof want, "norm", kind, n);
+        }
+        for (uint32_t act = 0; act < TLM_ACT_COUNT; act++) {
+            memcpy(want, x, sizeof x);
+            memcpy(got, x, sizeof x);
+            const float *up = below(2) ? y : NULL;
+            ref->act[act](want, up, n);
+            k->act[act](got, up, n);
+            same(want, got, sizeof want, "act", act, n);
+        }
+        memcpy(want, x, sizeof x);
+        memcpy(got, x, sizeof x);
+        ref->add(want, y, n);
+        k->add(got, y, n);
+        same(want, got, sizeof want, "add", n, 0);
+    }
+    for (uint32_t round = 0; round < 100u; round++) {
+        const uint32_t half = 1u + below(40), dim = 2u * half + below(3), heads = 1u + below(5);
+        fill(x, heads * dim < 512u ? heads * dim : 512u, 512);
+        if (heads * dim > 512u) {
+            continue;
+        }
+        fill(g, 2u * half, 512);
+        memcpy(want, x, sizeof x);
+        memcpy(got, x, sizeof x);
+        ref->rope(want, heads, dim, 2u * half, g);
+        k->rope(got, heads, dim, 2u * half, g);
+        same(want, got, sizeof want, "rope", dim, half);
+    }
+}
+
+/* ---- attention ----------------------------------------------------------------------------------- */
+
+static void check_attention(const tlm_kernels *ref, const tlm_kernels *k, uint32_t kv_type)
+{
+    for (uint32_t round = 0; round < 120u; round++) {
+        const uint32_t dims[] = {1, 3, 4, 8, 12, 16, 24, 32, 64, 68, 96}, share = 1u + below(3), kvh = 1u + below(4);
+        const uint32_t kd = dims[below(11)], heads = share * kvh, last = below(150), first = below(2) ? 0 : below(last + 1u);
+        const uint32_t pages = last / TLM_PAGE + 1u, rows = kvh * ((kd + 1u) & ~1u);
+        const size_t region = (size_t)rows * TLM_PAGE * sizeof(float), page = 2u * region + 64u;
+        void *list[16];
+        for (uint32_t p = 0; p < 16u; p++) {
+            list[p] = aligned(page); /* bytes never written stay 0xa5 */
+        }
+        float *x = aligned(sizeof(float) * rows), *q = aligned(sizeof(float) * heads * kd);
+        tlm_attn a = {q, NULL, list, 0, region, 2u * region, 2u * region + 32u, kd, heads, kvh, first, last, 0, heads, 0.25f, NULL};
+        for (uint32_t t = first; t <= last; t++) {
+            for (uint32_t v = 0; v < 2u; v++) {
+                fill(x, kvh * kd, rows);
+                uint8_t *at = list[t / TLM_PAGE];
+                (void)ref->kv_store[kv_type](x, kvh, kd, v == 1u, at + (v ? a.v : a.k), (uint16_t *)(void *)(at + (v ? a.vs : a.ks)),
+                                             t % TLM_PAGE);
+            }
+        }
+        fill(q, heads * kd, heads * kd);
+        if (round % 30u == 29u) {
+            q[0] = tlm_float(TLM_INF_BITS);
+        }
+        float *want = aligned(sizeof(float) * heads * kd), *got = aligned(sizeof(float) * heads * kd);
+        a.scratch = aligned(ref->attn_scratch(last + 1u, kd));
+        a.out = want;
+        const bool ok = ref->attn[kv_type](&a);
+        free(a.scratch);
+        a.scratch = aligned(k->attn_scratch(last + 1u, kd));
+        a.out = got;
+        const uint32_t cut = below(heads + 1u);
+        a.head1 = cut;
+        bool mine = k->attn[kv_type](&a);
+        a.head0 = cut;
+        a.head1 = heads;
+        mine = k->attn[kv_type](&a) && mine;
+        if (ok != mine) {
+            printf("FAIL attention verdict (kv %u)\n", (unsigned)kv_type);
+            exit(1);
+        }
+        if (ok) {
+            same(want, got, sizeof(float) * heads * kd, "attention", kv_type, kd);
+        }
+        for (uint32_t p = 0; p < 16u; p++) {
+            free(list[p]);
+        }
+        (void)pages;
+        free(a.scratch);
+        free(x);
+        free(q);
+        free(want);
+        free(got);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    tlm_kernels ref, k;
+    tlm_kernels_ref(&ref);
+    if (argc < 2 || !tlm_kernels_select(&k, argv[1])) {
+        printf("SKIP no backend %s on this CPU\n", argc < 2 ? "?" : argv[1]);
+        return 0;
+    }
+    for (uint8_t type = TLM_TENSOR_TYPE_Q8_0; type <= TLM_TENSOR_TYPE_T1; type++) {
+        check_linear(&ref, &k, type, false);
+        if (k.repack_bytes && k.linear_repacked[type]) {
+            check_linear(&ref, &k, type, true);
+        }
+    }
+    check_elementwise(&ref, &k);
+    for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
+        check_attention(&ref, &k, kv);
+    }
+    printf("ok %u checks\n", (unsigned)checks);
+    return 0;
+}
