@@ -1,0 +1,159 @@
+"""The four families as trainable PyTorch modules, their config files, and how they are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .recipe import ModelPart, Recipe
+from .tokenizer import Tokenizer
+
+
+def llama_config(model: ModelPart, tok: Tokenizer) -> dict[str, Any]:
+    """config.json of a Llama-style model, in the plain form that every reader knows."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": False,
+        "bos_token_id": tok.bos if tok.bos >= 0 else None,
+        "eos_token_id": tok.eos,
+        "head_dim": model.dim // model.heads,
+        "hidden_act": "silu",
+        "hidden_size": model.dim,
+        "initializer_range": model.init_std,
+        "intermediate_size": model.ffn_dim or 4 * model.dim,
+        "max_position_embeddings": model.context,
+        "mlp_bias": False,
+        "num_attention_heads": model.heads,
+        "num_hidden_layers": model.layers,
+        "num_key_value_heads": model.kv_heads or model.heads,
+        "rms_norm_eps": model.norm_eps,
+        "rope_theta": model.rope_theta,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "vocab_size": tok.vocab,
+    }
+
+
+def gpt_neo_config(model: ModelPart, tok: Tokenizer) -> dict[str, Any]:
+    """config.json of a GPT-Neo model: global and local layers take turns, no dropout."""
+    return {
+        "architectures": ["GPTNeoForCausalLM"],
+        "model_type": "gpt_neo",
+        "activation_function": "gelu_new",
+        "attention_dropout": 0.0,
+        "attention_types": _attention_types(model.layers),
+        "bos_token_id": tok.bos if tok.bos >= 0 else tok.eos,
+        "embed_dropout": 0.0,
+        "eos_token_id": tok.eos,
+        "hidden_size": model.dim,
+        "initializer_range": model.init_std,
+        "intermediate_size": model.ffn_dim or None,
+        "layer_norm_epsilon": model.norm_eps,
+        "max_position_embeddings": model.context,
+        "num_heads": model.heads,
+        "num_layers": model.layers,
+        "resid_dropout": 0.0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "vocab_size": tok.vocab,
+        "window_size": model.window,
+    }
+
+
+def _attention_types(layers: int) -> list[Any]:
+    """The pattern global, local, global, ... in GPT-Neo's run-length form."""
+    types: list[Any] = [[["global", "local"], layers // 2]] if layers > 1 else []
+    return types + ([[["global"], 1]] if layers % 2 else [])
+
+
+def config_of(recipe: Recipe, tok: Tokenizer) -> dict[str, Any]:
+    """The config that is saved beside (or inside) the checkpoint."""
+    model = recipe.model
+    if recipe.family == "llama":
+        return llama_config(model, tok)
+    if recipe.family == "gpt_neo":
+        return gpt_neo_config(model, tok)
+    common: dict[str, Any] = {
+        "model_type": recipe.family,
+        "vocab_size": tok.vocab,
+        "dim": model.dim,
+        "n_layers": model.layers,
+        "n_heads": model.heads,
+        "ffn_dim": model.ffn_dim or 4 * model.dim,
+        "max_seq_len": model.context,
+        "norm_eps": model.norm_eps,
+        "tie_weights": True,
+    }
+    if recipe.family == "bitlm":
+        return common | {"rope_theta": model.rope_theta, "add_bos": tok.bos >= 0}
+    return common | {"gated": model.ffn == "gated", "add_bos": tok.bos >= 0}
+
+
+def build(recipe: Recipe, tok: Tokenizer) -> Any:
+    """A freshly initialised module of the recipe's family; call it with int64 ids [batch, positions]."""
+    config = config_of(recipe, tok)
+    if recipe.family in ("llama", "gpt_neo"):
+        import transformers
+
+        kind = transformers.LlamaForCausalLM if recipe.family == "llama" else transformers.GPTNeoForCausalLM
+        return kind(kind.config_class(**{k: v for k, v in config.items() if k not in ("architectures", "torch_dtype")}))
+    if recipe.family == "bitlm":
+        from ..reference.bitlm import BitLM
+
+        return BitLM.from_config(config)
+    from ..reference.rms_gpt import RmsGpt
+
+    return RmsGpt.from_config(config)
+
+
+def logits_of(output: Any) -> Any:
+    """The logits of a module's output, whether it is a tensor or a transformers result."""
+    return getattr(output, "logits", output)
+
+
+def parameter_count(model: Any) -> int:
+    """Trained values, a tied head counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _stored_tensors(recipe: Recipe, model: Any) -> dict[str, Any]:
+    """What goes into the file: parameters in the wanted type; with `output.buffers` mask and head copy too."""
+    import torch
+
+    dtype = getattr(torch, recipe.output.dtype)
+    tensors = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.named_parameters()}
+    if not recipe.output.buffers:
+        return tensors
+    for name in ("model.embed_tokens.weight", "transformer.wte.weight"):
+        if name in tensors:
+            tensors["lm_head.weight"] = tensors[name].clone()
+    context = recipe.model.context
+    mask = torch.ones(context, context, dtype=torch.bool).tril()
+    where = "transformer.h.{}.attn" if recipe.family == "gpt_neo" else "model.layers.{}.self_attn"
+    for layer in range(recipe.model.layers):
+        tensors[f"{where.format(layer)}.causal_mask"] = mask.clone()
+    return tensors
+
+
+def write_checkpoint(recipe: Recipe, model: Any, config: dict[str, Any], path: Path) -> None:
+    """Write the tensors to `path`: safetensors, or a .pt of {"model", "config"} as training scripts leave them."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = _stored_tensors(recipe, model)
+    if recipe.output.format == "safetensors":
+        save_file(tensors, str(path), metadata={"format": "pt"})
+        return
+    torch.save({"model": {f"_orig_mod.{name}": t for name, t in tensors.items()}, "config": config}, path)
+
+
+def read_weights(folder: Path) -> dict[str, Any]:
+    """The tensors of a finished run, by name: model.safetensors or model.pt."""
+    import torch
+    from safetensors.torch import load_file
+
+    if (folder / "model.safetensors").is_file():
+        return dict(load_file(str(folder / "model.safetensors")))
+    saved = torch.load(folder / "model.pt", weights_only=True, map_location="cpu")
+    return {name.removeprefix("_orig_mod."): t for name, t in saved["model"].items()}
