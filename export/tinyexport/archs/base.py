@@ -229,7 +229,8 @@ def assemble(
         dim=size.dim, n_heads=size.heads, head_dim=size.head_dim, vocab=size.vocab, context=decision.context,
         layers=layers, norm_kind=decision.norm_kind, norm_eps=decision.norm_eps, pos_kind=decision.pos_kind,
         act=decision.act, attn_scale=decision.attn_scale or float(size.head_dim) ** -0.5,
-        rope_dims=turn.dims if turn else 0, rope_freqs=turn.freqs if turn else (), input_quant=decision.input_quant, tied=tied,
+        rope_dims=turn.dims if turn else 0, rope_freqs=turn.freqs if turn else (),
+        input_quant=decision.input_quant, tied=tied,
     )  # fmt: skip
     if turn is not None and turn.interleaved:
         _fold_rope(tensors, spec)

@@ -86,7 +86,10 @@ _GLOBAL = {
         "final_norm",
     ),
     **dict.fromkeys(
-        _set("lm_head head output output_head out_head unembed classifier vocab to_logits lm logits embed_out output_proj"),
+        _set(
+            "lm_head head output output_proj output_head out_head unembed classifier vocab to_logits lm"
+            " logits embed_out"
+        ),
         "head",
     ),
     "rope_freqs": "rope_factors",  # GGUF: divisors of the RoPE frequencies

@@ -15,6 +15,8 @@ def norm_kind(parts: Parts, settings: Settings) -> NormKind:
     read = None if stated is None else ("rms" if "rms" in str(stated).lower() else "layer")
     if read is None and any("rms" in parts.source_of(f"layers.0.{part}").lower() for part in ("attn_norm", "ffn_norm")):
         read = "rms"
+    if read is None and "rms_gpt" in (settings.options.arch, settings.config.get("model_type")):
+        read = "rms"
     note = "norms without biases may also be LayerNorms; give --arch gpt2 for those"
     kind = settings.fact("norm", settings.options.norm, read, "rms", note)
     if kind not in ("rms", "layer"):

@@ -20,7 +20,7 @@ def read_gguf(path: Path, raw: RawCheckpoint) -> None:
     """Add tensors, config and vocabulary of a GGUF file to `raw`; CheckpointError when it lies."""
     data = np.memmap(path, np.uint8, "r")
     try:
-        header = parse_header(memoryview(data.view(np.ndarray)))
+        header = parse_header(data.data)
         for info in header.tensors:
             values, kind = _tensor(data, header.data_start, info)
             raw.add(info.name, values, kind)
