@@ -55,6 +55,7 @@ def _is_ternary(parts: Parts) -> bool:
 
 def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, latent: bool) -> Decision:
     context = context_of(parts, settings, learned=False)
+    pairing = "half" if settings.config.get("model_type") in ("bitnet", "bitlm") else None
     eps = norm_eps(settings, 1e-5)
     return Decision(
         norm_kind=NormKind.RMS,
@@ -64,9 +65,7 @@ def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, la
         context=context,
         input_quant=input_quant(parts, settings, eps, usual),
         latent=latent,
-        rope=rope_plan(
-            parts, size, settings, context, "half" if settings.config.get("model_type") == "bitnet" else None
-        ),
+        rope=rope_plan(parts, size, settings, context, pairing),
     )
 
 
