@@ -1,0 +1,453 @@
+"""The C runtime from Python: open a blob, encode, evaluate, sample, generate.
+
+    model = Model("model.tlm")
+    session = model.session()
+    for step in generate(session, Sampler(model, seed=1), model.encode("Once upon a time"), 100):
+        print(step.text, end="")
+
+Objects own their C memory and free it when they are collected. A session is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .blob import reader
+from .blob.schema import NO_TOKEN
+from .blob.writer import BlobContent, ChatSpec
+from .errors import RuntimeFault
+from .native import NativeFault, Options, check, lib
+from .spec import ModelSpec
+
+KV_TYPES = ("f32", "f16", "i8", "i4")
+NEED_KEYS = ("total", "state", "batch", "page", "pages", "repack")
+_SPECIAL, _BOS, _CONTINUE = 1, 2, 4
+_MAX_PIECE = 4096
+
+
+def _pointer(array: np.ndarray) -> int:
+    return int(array.ctypes.data)
+
+
+def _ids(ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Ids as uint32; what does not fit becomes an id that no model has."""
+    wide = np.asarray(ids, dtype=np.int64).reshape(-1)
+    return np.where((wide < 0) | (wide > NO_TOKEN), NO_TOKEN, wide).astype(np.uint32)
+
+
+class Model:
+    """An opened blob. `content`, `spec`, `chat` and `info` come from the Python reader on first use."""
+
+    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        """Open a file or the bytes of one; RuntimeFault names what is wrong with it."""
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            self.data = bytes(source)
+        else:
+            try:
+                self.data = Path(source).read_bytes()
+            except OSError as err:
+                raise RuntimeFault(f"{source} can not be read: {err.strerror}", "name a .tlm file") from err
+        code = c.c_int32()
+        self._handle = lib().tlm_py_open(self.data, len(self.data), c.byref(code))
+        check(code.value)
+        weakref.finalize(self, lib().tlm_py_close, self._handle)
+        self.vocab: int = lib().tlm_py_vocab(self._handle)
+        self.context: int = lib().tlm_py_context(self._handle)
+
+    @cached_property
+    def content(self) -> BlobContent:
+        """The whole blob, read and checked in Python."""
+        return reader.read(self.data)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The architecture."""
+        return self.content.spec
+
+    @property
+    def chat(self) -> ChatSpec | None:
+        """Template, stop rules and sampling defaults, or None."""
+        return self.content.chat
+
+    @property
+    def info(self) -> dict[str, str]:
+        """Provenance: name, licence, facts..."""
+        return self.content.info
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end a reply."""
+        return self.chat.stop_ids if self.chat else ()
+
+    @property
+    def bos(self) -> int | None:
+        """Id that begins a text."""
+        return self._token(lib().tlm_py_bos(self._handle))
+
+    @property
+    def eos(self) -> int | None:
+        """Id that ends a text."""
+        return self._token(lib().tlm_py_eos(self._handle))
+
+    @staticmethod
+    def _token(value: int) -> int | None:
+        return None if value == NO_TOKEN else value
+
+    def token_id(self, piece: bytes) -> int | None:
+        """Id of the piece with exactly these bytes."""
+        return self._token(lib().tlm_py_token_id(self._handle, piece, len(piece)))
+
+    def encode(self, text: str | bytes, special: bool = False, bos: bool = False, cont: bool = False) -> list[int]:
+        """Ids of a text. `special`: literal special tokens become their ids; `bos`: BOS first; `cont`: it goes on."""
+        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
+        flags = _SPECIAL * special | _BOS * bos | _CONTINUE * cont
+        ids = np.empty(len(data) + 16, np.uint32)
+        count = c.c_size_t()
+        for _ in range(2):
+            code = lib().tlm_py_encode(self._handle, data, len(data), flags, _pointer(ids), ids.size, c.byref(count))
+            if count.value <= ids.size:
+                break
+            ids = np.empty(count.value, np.uint32)
+        check(code)
+        return [int(i) for i in ids[: count.value]]
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of a piece as it stands in running text."""
+        out, size = c.create_string_buffer(_MAX_PIECE), c.c_size_t()
+        check(lib().tlm_py_piece(self._handle, int(_ids([token])[0]), out, len(out), c.byref(size)))
+        return out.raw[: size.value]
+
+    def decode(self, ids: Sequence[int]) -> bytes:
+        """Bytes of a whole text, bytes that are no UTF-8 as they are."""
+        decoder = Decoder(self, replace=False)
+        return b"".join([*(decoder.push(i) for i in ids), decoder.end()])
+
+    def need(self, **options: Any) -> dict[str, int]:
+        """Bytes that a session with these options would take (keys NEED_KEYS); takes the arguments of `session`."""
+        out = (c.c_uint64 * len(NEED_KEYS))()
+        check(lib().tlm_py_need(self._handle, c.byref(_options(**options)), out))
+        return dict(zip(NEED_KEYS, out, strict=True))
+
+    def session(self, **options: Any) -> Session:
+        """A fresh context: context, kv, batch, backend, threads, repack, head_rows, batch_in_pages (see tlm_config)."""
+        return Session(self, **options)
+
+
+def _options(
+    context: int | None = None,
+    kv: str = "i8",
+    batch: int = 16,
+    backend: str | None = None,
+    threads: int = 1,
+    repack: bool = True,
+    head_rows: int = 0,
+    batch_in_pages: bool = False,
+) -> Options:
+    if kv not in KV_TYPES:
+        raise RuntimeFault(f"unknown KV type {kv!r}", f"use one of {', '.join(KV_TYPES)}")
+    if any(not 0 <= n <= 0xFFFFFFFF for n in (context or 0, batch, threads, head_rows)) or context == 0:
+        raise RuntimeFault("a session option is out of its range", "see tlm_config in runtime_c/include/tlm.h")
+    name = backend.encode() if backend is not None else None
+    return Options(context or 0, KV_TYPES.index(kv), batch, head_rows, max(threads, 1), batch_in_pages, repack, name)
+
+
+class Session:
+    """A context of a model: its KV cache and scratch memory."""
+
+    def __init__(self, model: Model, **options: Any) -> None:
+        """Takes the memory at once; RuntimeFault when an option is out of range."""
+        self.model = model
+        asked = _options(**options)
+        self.context: int = asked.context or model.context
+        need, code = (c.c_uint64 * len(NEED_KEYS))(), c.c_int32()
+        self._handle = lib().tlm_py_session_new(model._handle, c.byref(asked), need, c.byref(code))
+        check(code.value)
+        self.need: dict[str, int] = dict(zip(NEED_KEYS, need, strict=True))
+        # The model must outlive the session in C too: the finalizer holds it.
+        weakref.finalize(self, _free_session, self._handle, model)
+
+    @property
+    def position(self) -> int:
+        """Tokens in the context."""
+        return int(lib().tlm_py_position(self._handle))
+
+    @property
+    def next_batch(self) -> int:
+        """Tokens that the next prefill batch would take."""
+        return int(lib().tlm_py_next_batch(self._handle))
+
+    @property
+    def backend(self) -> str:
+        """Name of the kernels in use."""
+        return str(lib().tlm_py_backend(self._handle).decode())
+
+    def rewind(self, position: int) -> None:
+        """Forget all tokens from `position` on."""
+        if not 0 <= position <= self.position:
+            raise RuntimeFault(f"position {position} is not in the context", f"it holds {self.position} tokens")
+        check(lib().tlm_py_rewind(self._handle, position))
+
+    def eval(self, ids: Sequence[int] | np.ndarray, want: str | Sequence[bool] | None = "last") -> np.ndarray:
+        """Append tokens; logits float32 [k, vocab] of the wanted ones.
+
+        `want` is "last", "all", None (none: the head is not computed), or one boolean a token.
+        """
+        tokens = _ids(ids)
+        flags = self._want(want, len(tokens))
+        wanted = int(np.count_nonzero(flags))
+        out = np.empty((wanted, self.model.vocab), np.float32)
+        where = _pointer(out) if wanted else None
+        check(lib().tlm_py_eval(self._handle, _pointer(tokens), len(tokens), _pointer(flags), where))
+        return out
+
+    @staticmethod
+    def _want(want: str | Sequence[bool] | None, n: int) -> np.ndarray:
+        flags = np.zeros(n, np.uint8)
+        if want == "all":
+            flags[:] = 1
+        elif want == "last":
+            flags[-1:] = 1
+        elif want is not None:
+            given = np.asarray(want)
+            if isinstance(want, str) or given.shape != (n,):
+                raise RuntimeFault("`want` does not have one flag a token", 'use "last", "all", None or booleans')
+            flags[:] = given != 0
+        return flags
+
+    def eval_sample(self, ids: Sequence[int] | np.ndarray, sampler: Sampler) -> None:
+        """Append tokens; the last one's logits stream into `sampler`, no buffer of them is kept."""
+        tokens = _ids(ids)
+        check(lib().tlm_py_eval_sample(self._handle, _pointer(tokens), len(tokens), sampler._handle))
+
+    def bench(self, prompt_tokens: int, decode_tokens: int) -> tuple[float, float]:
+        """Seconds of a prefill and of greedy decode steps from an empty context, timed inside the library."""
+        out = (c.c_double * 2)()
+        check(lib().tlm_py_bench(self._handle, prompt_tokens, decode_tokens, out))
+        return out[0], out[1]
+
+
+def _free_session(handle: int, _model: Model) -> None:
+    lib().tlm_py_session_free(handle)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A drawn token; natural-log probabilities over the candidates and, when asked for, over the vocabulary."""
+
+    id: int
+    logprob: float
+    logprob_all: float
+    candidates: int
+
+
+class Sampler:
+    """The sampler chain of NUMERICS rule 22."""
+
+    def __init__(
+        self,
+        model: Model | None = None,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repeat_penalty: float | None = None,
+        repeat_window: int | None = None,
+        seed: int = 0,
+        logprob_all: bool = False,
+        allowed: Sequence[bool] | np.ndarray | None = None,
+    ) -> None:
+        """What is not given comes from the model's CHAT section, else it is off and greedy.
+
+        `allowed` is a grammar mask: one boolean an id of the vocabulary.
+        """
+        defaults = (model.chat if model else None) or ChatSpec()
+
+        def pick(name: str, value: Any) -> Any:
+            return getattr(defaults, name) if value is None else value
+
+        floats = (c.c_float * 4)(
+            pick("temperature", temperature),
+            pick("top_p", top_p),
+            pick("min_p", min_p),
+            pick("repeat_penalty", repeat_penalty),
+        )
+        mask = None if allowed is None else np.ascontiguousarray(allowed, dtype=bool)
+        code = c.c_int32()
+        self._handle = lib().tlm_py_sampler_new(
+            floats,
+            pick("top_k", top_k),
+            pick("repeat_window", repeat_window),
+            seed,
+            logprob_all,
+            None if mask is None else _pointer(mask),
+            0 if mask is None else mask.size,
+            c.byref(code),
+        )
+        check(code.value)
+        weakref.finalize(self, lib().tlm_py_sampler_free, self._handle)
+
+    def accept(self, token: int) -> None:
+        """Add a token to the repetition window; `sample` does it for its choice."""
+        lib().tlm_py_sampler_accept(self._handle, token)
+
+    def feed(self, logits: np.ndarray, slice_rows: int = 0) -> None:
+        """Hand over the logits [vocab] of one position, in slices as a session would."""
+        row = np.ascontiguousarray(logits, np.float32)
+        check(lib().tlm_py_sampler_feed(self._handle, _pointer(row), row.size, slice_rows or row.size))
+
+    def sample(self) -> Choice:
+        """Draw from the candidates of the last eval_sample or feed."""
+        ints, floats = (c.c_uint32 * 2)(), (c.c_float * 2)()
+        check(lib().tlm_py_sample(self._handle, ints, floats))
+        return Choice(ints[0], floats[0], floats[1], ints[1])
+
+
+class Decoder:
+    """Streaming decode: ids in, whole UTF-8 characters out."""
+
+    def __init__(self, model: Model, replace: bool = True) -> None:
+        """`replace`: bytes that can never be UTF-8 become U+FFFD."""
+        self._model = model
+        self._handle = lib().tlm_py_decoder_new(replace)
+        self._out = c.create_string_buffer(_MAX_PIECE)
+        weakref.finalize(self, lib().tlm_py_free, self._handle)
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a character waits for the rest."""
+        return bool(lib().tlm_py_decode_pending(self._handle))
+
+    def push(self, token: int) -> bytes:
+        """What becomes whole with this token."""
+        size = c.c_size_t()
+        check(
+            lib().tlm_py_decode(
+                self._handle, self._model._handle, int(_ids([token])[0]), self._out, len(self._out), c.byref(size)
+            )
+        )
+        return self._out.raw[: size.value]
+
+    def end(self) -> bytes:
+        """What is left of a cut character."""
+        size = lib().tlm_py_decode_end(self._handle, self._out, len(self._out))
+        return self._out.raw[:size]
+
+
+@dataclass
+class Step:
+    """One generated token and the text that it completes (may be empty)."""
+
+    id: int
+    text: str
+    choice: Choice
+
+
+class Generation(Iterator[Step]):
+    """Generated tokens as they come; `text` and `stop_reason` tell the state so far.
+
+    `stop_reason` is "length", "stop_token", "stop_string" or "context" once the iteration has ended. Stop tokens and
+    stop strings are not part of the text. A step is held back only while its text may still become part of a stop
+    string or of an unfinished character.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        sampler: Sampler,
+        ids: Sequence[int],
+        n: int,
+        stop_ids: Sequence[int] | None = None,
+        stop_strings: Sequence[str] = (),
+    ) -> None:
+        """Nothing is evaluated before the first step is asked for."""
+        self.text = ""
+        self.stop_reason = ""
+        self._session, self._sampler, self._next_ids, self._left = session, sampler, list(ids), n
+        self._stop_ids = frozenset(session.model.stop_ids if stop_ids is None else stop_ids)
+        self._stop_strings = tuple(s for s in stop_strings if s)
+        self._decoder = Decoder(session.model)
+        self._held = ""  # text that may be the start of a stop string
+        self._waiting: list[Step] = []
+        self._ready: deque[Step] = deque()
+
+    def __next__(self) -> Step:
+        """The next token; StopIteration sets `stop_reason`."""
+        while not self._ready:
+            if self.stop_reason:
+                raise StopIteration
+            self._advance()
+        return self._ready.popleft()
+
+    def _advance(self) -> None:
+        if self._left <= 0:
+            return self._finish("length")
+        if self._session.position + len(self._next_ids) > self._session.context:
+            return self._finish("context")
+        self._session.eval_sample(self._next_ids, self._sampler)
+        choice = self._sampler.sample()
+        if choice.id in self._stop_ids:
+            return self._finish("stop_token")
+        self._left -= 1
+        self._next_ids = [choice.id]
+        self._waiting.append(Step(choice.id, "", choice))
+        self._held += self._decoder.push(choice.id).decode("utf-8", "replace")
+        return self._release()
+
+    def _release(self) -> None:
+        """Give out the text that no stop string can reach any more."""
+        found = [at for at in (self._held.find(s) for s in self._stop_strings) if at >= 0]
+        if found:
+            self._held = self._held[: min(found)]
+            return self._finish("stop_string", cut=True)
+        keep = max((_overlap(self._held, s) for s in self._stop_strings), default=0)
+        free = len(self._held) - keep
+        self._give(self._held[:free])
+        self._held = self._held[free:]
+        if not self._held and not self._decoder.pending:
+            self._ready.extend(self._waiting)
+            self._waiting.clear()
+        return None
+
+    def _finish(self, reason: str, cut: bool = False) -> None:
+        rest = "" if cut else self._decoder.end().decode("utf-8", "replace")
+        self._give(self._held + rest)
+        self._held = ""
+        self._ready.extend(self._waiting)
+        self._waiting.clear()
+        self.stop_reason = reason
+
+    def _give(self, text: str) -> None:
+        self.text += text
+        if text:
+            self._waiting[-1].text += text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def generate(
+    session: Session,
+    sampler: Sampler,
+    ids: Sequence[int],
+    n: int,
+    stop_ids: Sequence[int] | None = None,
+    stop_strings: Sequence[str] = (),
+) -> Generation:
+    """Continue `ids` by up to `n` tokens; `stop_ids` defaults to the model's own."""
+    return Generation(session, sampler, ids, n, stop_ids, stop_strings)
+
+
+__all__ = ["Choice", "Decoder", "Generation", "Model", "NativeFault", "Sampler", "Session", "Step", "generate"]
