@@ -8,7 +8,7 @@ from ..blob.schema import Act, InputQuant, NormKind, PosKind
 from ..errors import CheckpointError, ConfigError
 from ..spec import LINEAR_TENSORS, Fact
 from . import ternary
-from .base import Arch, Decision, Sizes, context_of, norm_eps, rope_plan
+from .base import Arch, Decision, Sizes, context_of, norm_eps, rope_plan, windows
 from .collect import Parts
 from .settings import Settings
 
@@ -63,6 +63,7 @@ def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, la
         pos_kind=PosKind.ROPE,
         act=settings.act(Act.SILU if parts.has("w_gate") else Act.GELU_ERF, "give --act"),
         context=context,
+        windows=windows(parts, settings),
         input_quant=input_quant(parts, settings, eps, usual),
         latent=latent,
         rope=rope_plan(parts, size, settings, context, pairing),
