@@ -41,7 +41,7 @@ typedef enum tlm_err {
     TLM_ERR_FORMAT,     /* a field contradicts the format or another field */
     TLM_ERR_LIMIT,      /* larger than a limit of tlm_blob_gen.h or tlm_config.h */
     TLM_ERR_WEIGHTS,    /* a non-finite scale or value among the weights */
-    TLM_ERR_ALIGN,      /* blob or memory piece not aligned to 16 bytes */
+    TLM_ERR_ALIGN,      /* blob not aligned to 16 bytes */
     TLM_ERR_MEMORY,     /* the pieces do not hold what tlm_session_need asks for */
     TLM_ERR_TOKEN,      /* a token id that the model does not have */
     TLM_ERR_CONTEXT,    /* no room left in the context window */
@@ -87,8 +87,6 @@ bool tlm_is_stop_id(const tlm_model *model, uint32_t id);
 
 /* ---- session: memory and state ------------------------------------------------------------------- */
 
-typedef enum tlm_kv_type { TLM_KV_F32, TLM_KV_F16, TLM_KV_I8, TLM_KV_I4, TLM_KV_COUNT } tlm_kv_type;
-
 /* Runs job(arg, part, parts) for part = 0..parts-1, in any order or at once, and returns when all are
  * done. parts is at most TLM_MAX_PARTS. */
 typedef struct tlm_parallel {
@@ -113,7 +111,8 @@ typedef struct tlm_config {
 void tlm_config_default(tlm_config *config, const tlm_model *model);
 
 /* What a session takes. Blocks are indivisible; tlm_session_init places them, largest first, in the pieces.
- * When one piece is given, `total` bytes at 64-byte alignment are enough. */
+ * When one piece is given, `total` bytes at 64-byte alignment are enough; what precedes the first multiple of 64
+ * in a piece is not used. */
 typedef struct tlm_need {
     size_t total;         /* sum of all blocks below, each rounded up to 64 */
     size_t state;         /* activations for one token, head chunk, page table: one block */
@@ -138,8 +137,9 @@ tlm_err tlm_session_init(tlm_session *session, const tlm_model *model, const tlm
 
 /* ---- eval ---------------------------------------------------------------------------------------- */
 
-/* Where logits go. They arrive in id order, head_rows at a time: logits[i] belongs to id row0 + i.
- * `index` is the token's place in the tlm_eval call. A return value other than TLM_OK stops the eval
+/* Where logits go. They arrive in id order, at most head_rows at a time: logits[i] belongs to id row0 + i.
+ * `index` is the token's place in the tlm_eval call. Where a batch wants the logits of several tokens, each chunk
+ * of rows comes for one token after the other, so that a row of the head is read once. A return value other than TLM_OK stops the eval
  * (the KV cache is complete by then) and is passed through. */
 typedef struct tlm_sink {
     tlm_err (*rows)(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits);
@@ -150,7 +150,7 @@ typedef struct tlm_sink {
 typedef struct tlm_buffer_sink {
     float *out;
     size_t stride;
-    uint32_t vocab, wanted; /* private: set by tlm_buffer_sink_init */
+    uint32_t vocab, wanted, complete, group, at, row0; /* private: set by tlm_buffer_sink_init */
 } tlm_buffer_sink;
 tlm_sink tlm_buffer_sink_init(tlm_buffer_sink *buffer, const tlm_model *model, float *out, size_t stride);
 
@@ -173,7 +173,8 @@ enum { TLM_ENCODE_SPECIAL = 1, TLM_ENCODE_BOS = 2, TLM_ENCODE_CONTINUE = 4 };
 
 /* Ids of `len` bytes of text, any bytes, NUL included. *count gets the full number even when cap is too
  * small (TLM_ERR_OVERFLOW, the first cap ids are right). No memory beyond a small stack frame is used:
- * `work` is the caller's, TLM_ENCODE_WORK(len) bytes, 8-byte aligned. O(len log len). */
+ * `work` is the caller's, TLM_ENCODE_WORK(len) bytes, 8-byte aligned. O(len log len). TLM_ERR_LIMIT: the
+ * normaliser made so much of the text that `work` does not hold it (only a text of rare ligatures can). */
 #define TLM_ENCODE_WORK(len) (((size_t)(len) + 16u) * 24u)
 tlm_err tlm_encode(const tlm_model *model, const char *text, size_t len, uint32_t flags, void *work,
                    uint32_t *ids, size_t cap, size_t *count);
@@ -183,10 +184,14 @@ tlm_err tlm_encode(const tlm_model *model, const char *text, size_t len, uint32_
 tlm_err tlm_piece(const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len);
 
 /* Streaming decode: feeds pieces in, hands whole UTF-8 characters out. Bytes that can never become valid
- * UTF-8 come out as U+FFFD when `replace` is set, as they are otherwise. */
+ * UTF-8 come out as U+FFFD when `replace` is set, as they are otherwise. Special tokens give nothing.
+ * A text that tlm_encode began with a space of its own loses it again: set `started` after the init when
+ * the ids continue a text, so that a leading space stays. cap: 3 bytes for each byte of the longest piece
+ * and of a cut character are always enough; TLM_ERR_OVERFLOW changes nothing, the id may be fed again. */
 typedef struct tlm_decoder {
     uint8_t pending[4], n_pending; /* private */
     bool replace, started;
+    bool per_byte; /* private */
 } tlm_decoder;
 void tlm_decoder_init(tlm_decoder *decoder, bool replace);
 tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len);
@@ -194,13 +199,13 @@ size_t tlm_decode_end(tlm_decoder *decoder, char *out, size_t cap); /* what is l
 
 uint32_t tlm_bos(const tlm_model *model); /* TLM_NO_TOKEN when there is none */
 uint32_t tlm_eos(const tlm_model *model);
-/* Id of the piece with exactly these bytes, or TLM_NO_TOKEN. */
+/* Id of the piece with exactly these bytes, or TLM_NO_TOKEN. May walk the vocabulary: not for a loop. */
 uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len);
 
 /* ---- sampler ------------------------------------------------------------------------------------- */
 
 typedef struct tlm_sampling {
-    float temperature; /* 0 = greedy; finite, >= 0 */
+    float temperature; /* 0 = greedy; else finite and not subnormal */
     uint32_t top_k;    /* 0 = TLM_MAX_CANDIDATES, else 1..TLM_MAX_CANDIDATES */
     float top_p;       /* 0 < top_p <= 1 */
     float min_p;       /* 0 <= min_p < 1 */
@@ -212,6 +217,7 @@ void tlm_sampling_default(tlm_sampling *sampling, const tlm_model *model); /* fr
 
 typedef struct tlm_candidate {
     float logit; /* after the repetition penalty */
+    float raw;   /* as the head gave it */
     uint32_t id;
 } tlm_candidate;
 
@@ -224,7 +230,7 @@ typedef struct tlm_sampler {
     /* private */
     uint64_t rng;
     uint32_t recent[TLM_MAX_REPEAT], n_recent, recent_at;
-    tlm_candidate heap[TLM_MAX_CANDIDATES];
+    tlm_candidate heap[TLM_MAX_CANDIDATES]; /* the worst candidate first */
     float weight[TLM_MAX_CANDIDATES];
     uint32_t n, cap;
     float all_max, all_sum;
@@ -232,13 +238,14 @@ typedef struct tlm_sampler {
 
 typedef struct tlm_choice {
     uint32_t id;
-    float logprob;      /* natural log, over the candidates (NUMERICS rule 24) */
-    float logprob_all;  /* over the whole vocabulary when want_all_logprob, else 0 */
-    uint32_t candidates;
+    float logprob;       /* natural log, over the candidates (NUMERICS rule 24) */
+    float logprob_all;   /* over the whole vocabulary when want_all_logprob, else 0 */
+    uint32_t candidates; /* what logprob is over: ids after the mask and top-k */
 } tlm_choice;
 
 tlm_err tlm_sampler_init(tlm_sampler *sampler, const tlm_sampling *params);
-/* The sink for tlm_eval; also forgets the candidates of the step before. */
+/* The sink for tlm_eval; also forgets the candidates of the step before, as its first row does. One token's
+ * logits at a time. It stops the eval with TLM_ERR_NUMERIC at a candidate that is not finite. */
 tlm_sink tlm_sampler_sink(tlm_sampler *sampler);
 /* Adds a token to the repetition window (the prompt's too, if wanted). tlm_sample calls it for its choice. */
 void tlm_sampler_accept(tlm_sampler *sampler, uint32_t id);

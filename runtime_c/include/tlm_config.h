@@ -1,4 +1,5 @@
-/* Limits of a build. Each may be overridden with -D; results do not depend on them. */
+/* What applications, core and kernels share: limits of a build (each may be overridden with -D; results do not
+ * depend on them) and the types of the KV cache. */
 #ifndef TLM_CONFIG_H
 #define TLM_CONFIG_H
 
@@ -19,5 +20,7 @@
 #endif
 #define TLM_PAGE 16u /* positions of a KV page: part of the kernel contract, not to be changed */
 #define TLM_MAX_PIECES 4u
+
+typedef enum tlm_kv_type { TLM_KV_F32, TLM_KV_F16, TLM_KV_I8, TLM_KV_I4, TLM_KV_COUNT } tlm_kv_type;
 
 #endif

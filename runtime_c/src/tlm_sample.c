@@ -1,0 +1,244 @@
+/* The sampler: a heap of the best candidates while logits stream by, then NUMERICS rules 21-24. */
+#include <string.h>
+
+#include "tlm_math.h"
+#include "tlm_model.h"
+
+/* ---- PCG32 XSH-RR (rule 23) ---- */
+
+static uint32_t pcg32_next(uint64_t *state)
+{
+    const uint64_t old = *state;
+    *state = old * 6364136223846793005u + (54u << 1 | 1u);
+    const uint32_t mixed = (uint32_t)((old >> 18 ^ old) >> 27);
+    const uint32_t rot = (uint32_t)(old >> 59);
+    return mixed >> rot | mixed << (-rot & 31u);
+}
+
+static uint64_t pcg32_init(uint64_t seed)
+{
+    uint64_t state = 0;
+    pcg32_next(&state);
+    state += seed;
+    pcg32_next(&state);
+    return state;
+}
+
+/* ---- parameters ---- */
+
+static bool good_params(const tlm_sampling *p)
+{
+    const uint32_t t = tlm_bits(p->temperature);
+    return (t == 0 || (t >= 0x00800000u && t < TLM_INF_BITS)) && p->top_k <= TLM_MAX_CANDIDATES && p->top_p > 0.0f &&
+           p->top_p <= 1.0f && p->min_p >= 0.0f && p->min_p < 1.0f && p->repeat_penalty >= 1.0f &&
+           tlm_bits(p->repeat_penalty) < TLM_INF_BITS && p->repeat_window <= TLM_MAX_REPEAT;
+}
+
+void tlm_sampling_default(tlm_sampling *p, const tlm_model *m)
+{
+    memset(p, 0, sizeof *p);
+    p->top_p = 1.0f;
+    p->repeat_penalty = 1.0f;
+    if (m != NULL && m->chat != NULL) {
+        p->temperature = m->chat->temperature;
+        p->top_k = m->chat->top_k;
+        p->top_p = m->chat->top_p;
+        p->min_p = m->chat->min_p;
+        p->repeat_penalty = m->chat->repeat_penalty;
+        p->repeat_window = m->chat->repeat_window;
+    }
+}
+
+tlm_err tlm_sampler_init(tlm_sampler *s, const tlm_sampling *params)
+{
+    TLM_CHECK(TLM_ERR_ARG, s != NULL && params != NULL && good_params(params));
+    memset(s, 0, sizeof *s);
+    s->params = *params;
+    s->rng = pcg32_init(params->seed);
+    s->cap = params->top_k == 0 ? TLM_MAX_CANDIDATES : params->top_k;
+    return TLM_OK;
+}
+
+void tlm_sampler_accept(tlm_sampler *s, uint32_t id)
+{
+    const uint32_t window = s->params.repeat_window;
+    if (window == 0) {
+        return;
+    }
+    s->recent[s->recent_at] = id;
+    s->recent_at = s->recent_at + 1u == window ? 0 : s->recent_at + 1u;
+    s->n_recent = tlm_min_u32(s->n_recent + 1u, window);
+}
+
+/* ---- the heap: the lowest-ranked candidate at the root ---- */
+
+/* Rule 21. */
+static bool ranks_before(const tlm_candidate *a, const tlm_candidate *b)
+{
+    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+}
+
+static void sift_down(tlm_candidate *heap, uint32_t n, uint32_t at)
+{
+    const tlm_candidate moving = heap[at];
+    for (uint32_t child = 2u * at + 1u; child < n; child = 2u * at + 1u) {
+        if (child + 1u < n && ranks_before(&heap[child], &heap[child + 1u])) {
+            child++;
+        }
+        if (!ranks_before(&moving, &heap[child])) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moving;
+}
+
+static void sift_up(tlm_candidate *heap, uint32_t at)
+{
+    const tlm_candidate moving = heap[at];
+    while (at != 0 && ranks_before(&heap[(at - 1u) / 2u], &moving)) {
+        heap[at] = heap[(at - 1u) / 2u];
+        at = (at - 1u) / 2u;
+    }
+    heap[at] = moving;
+}
+
+static float penalised(const tlm_sampler *s, uint32_t id, float l)
+{
+    for (uint32_t i = 0; i < s->n_recent; i++) {
+        if (s->recent[i] == id) {
+            return l > 0.0f ? l / s->params.repeat_penalty : l * s->params.repeat_penalty;
+        }
+    }
+    return l;
+}
+
+/* An id whose plain logit would enter the heap. A penalty only lowers it. */
+static tlm_err offer(tlm_sampler *s, uint32_t id, float l)
+{
+    const tlm_candidate c = {penalised(s, id, l), l, id};
+    if (s->allowed != NULL && !s->allowed(s->allowed_ctx, id)) {
+        return TLM_OK;
+    }
+    TLM_CHECK(TLM_ERR_NUMERIC, (tlm_bits(c.logit) & TLM_ABS_MASK) < TLM_INF_BITS);
+    if (s->n < s->cap) {
+        s->heap[s->n] = c;
+        sift_up(s->heap, s->n++);
+    } else if (ranks_before(&c, &s->heap[0])) {
+        s->heap[0] = c;
+        sift_down(s->heap, s->n, 0);
+    }
+    return TLM_OK;
+}
+
+/* Rule 24 over the whole vocabulary, as it streams. */
+static void add_to_all(tlm_sampler *s, uint32_t row0, uint32_t rows, const float *logits)
+{
+    float m = row0 == 0 ? logits[0] : s->all_max, z = row0 == 0 ? 0.0f : s->all_sum;
+    for (uint32_t i = 0; i < rows; i++) {
+        if (logits[i] > m) {
+            z = z * tlm_exp(m - logits[i]) + 1.0f;
+            m = logits[i];
+        } else {
+            z = z + tlm_exp(logits[i] - m);
+        }
+    }
+    s->all_max = m;
+    s->all_sum = z;
+}
+
+static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits)
+{
+    tlm_sampler *s = ctx;
+    (void)index;
+    if (row0 == 0) {
+        s->n = 0;
+    }
+    for (uint32_t i = 0; i < rows; i++) {
+        /* Ids rise, so an equal logit ranks below the root. "Not below" lets a NaN through, to be refused. */
+        if (s->n < s->cap || !(logits[i] <= s->heap[0].logit)) {
+            TLM_TRY(offer(s, row0 + i, logits[i]));
+        }
+    }
+    if (s->want_all_logprob) {
+        add_to_all(s, row0, rows, logits);
+    }
+    return TLM_OK;
+}
+
+tlm_sink tlm_sampler_sink(tlm_sampler *s)
+{
+    const tlm_sink sink = {sampler_rows, s};
+    s->n = 0;
+    return sink;
+}
+
+/* ---- the draw ---- */
+
+/* Best candidate first. */
+static void rank(tlm_sampler *s)
+{
+    for (uint32_t n = s->n; n > 1u; n--) {
+        const tlm_candidate worst = s->heap[0];
+        s->heap[0] = s->heap[n - 1u];
+        s->heap[n - 1u] = worst;
+        sift_down(s->heap, n - 1u, 0);
+    }
+}
+
+/* Rule 22 after top-k: the place of the drawn candidate in rank order. Weights fall, so that min-p and top-p keep a
+ * prefix. */
+static uint32_t draw(tlm_sampler *s)
+{
+    const float inv_t = 1.0f / s->params.temperature, best = s->heap[0].logit;
+    float total = 0.0f, sum = 0.0f;
+    uint32_t n = 0;
+    for (; n < s->n; n++) {
+        s->weight[n] = tlm_exp((s->heap[n].logit - best) * inv_t);
+        if (s->weight[n] < s->params.min_p) {
+            break;
+        }
+        total = n == 0 ? s->weight[0] : total + s->weight[n];
+    }
+    uint32_t kept = 0;
+    do {
+        sum = kept == 0 ? s->weight[0] : sum + s->weight[kept];
+        kept++;
+    } while (kept < n && !(sum >= s->params.top_p * total));
+
+    const float u = (float)(pcg32_next(&s->rng) >> 8) * 0x1p-24f;
+    const float target = u * sum;
+    float prefix = 0.0f;
+    for (uint32_t i = 0; i < kept; i++) {
+        prefix = i == 0 ? s->weight[0] : prefix + s->weight[i];
+        if (prefix > target) {
+            return i;
+        }
+    }
+    return kept - 1u;
+}
+
+/* log of the sum of exp(l - l_max) over the candidates (rule 24). */
+static float log_total(const tlm_sampler *s)
+{
+    float z = 1.0f;
+    for (uint32_t i = 1; i < s->n; i++) {
+        z = z + tlm_exp(s->heap[i].logit - s->heap[0].logit);
+    }
+    return tlm_log(z);
+}
+
+tlm_err tlm_sample(tlm_sampler *s, tlm_choice *choice)
+{
+    TLM_CHECK(TLM_ERR_ARG, s != NULL && choice != NULL && s->n != 0);
+    rank(s);
+    const tlm_candidate *c = &s->heap[s->params.temperature > 0.0f ? draw(s) : 0];
+    choice->id = c->id;
+    choice->logprob = (c->logit - s->heap[0].logit) - log_total(s);
+    choice->logprob_all = s->want_all_logprob ? (c->raw - s->all_max) - tlm_log(s->all_sum) : 0.0f;
+    choice->candidates = s->n;
+    s->n = 0; /* the heap is sorted now: a second draw needs a second sink */
+    tlm_sampler_accept(s, choice->id);
+    return TLM_OK;
+}

@@ -1,0 +1,439 @@
+/* A session: how much memory, where each block lies, position and rewind. */
+#include "tlm_session.h"
+
+#include <string.h>
+
+#include "tlm_math.h"
+#include "tlm_model.h"
+
+enum { ALIGN = 64 };
+
+static uint64_t align_up(uint64_t n)
+{
+    return (n + (ALIGN - 1u)) & ~(uint64_t)(ALIGN - 1u);
+}
+
+/* ---- sizes ---- */
+
+static void measure_widths(const tlm_model *model, tlm_widths *w)
+{
+    const tlm_spec_rec *spec = model->spec;
+    const uint32_t dim = tlm_padded(spec->dim), q = tlm_padded(spec->n_heads * spec->head_dim);
+    w->dim = dim;
+    w->normed = tlm_max_u32(dim, q);
+    w->inner = dim;
+    w->rope = tlm_padded(spec->rope_dims);
+    w->codes = w->normed;
+    for (uint32_t i = 0; i < spec->n_layers; i++) {
+        const tlm_layer_rec *layer = &model->layers[i];
+        const uint32_t kv = tlm_padded(layer->n_kv_heads * spec->head_dim), ffn = tlm_padded(layer->ffn_dim);
+        w->inner = tlm_max_u32(w->inner, q + 2u * kv);
+        w->inner = tlm_max_u32(w->inner, layer->ffn_kind == TLM_FFN_KIND_GATED ? 2u * ffn : ffn);
+        w->codes = tlm_max_u32(w->codes, ffn);
+    }
+    w->blocks = tlm_padded((w->codes + TLM_BLOCK - 1u) / TLM_BLOCK);
+}
+
+/* Takes `bytes` at *at and moves on; NULL while measuring. */
+static void *take(uint8_t *base, uint64_t *at, uint64_t bytes)
+{
+    void *p = base == NULL ? NULL : base + (size_t)*at;
+    *at += align_up(bytes);
+    return p;
+}
+
+uint64_t tlm_scratch_place(const tlm_widths *w, uint32_t batch, uint8_t *base, tlm_scratch *out)
+{
+    uint64_t at = 0;
+    const uint64_t row = (uint64_t)batch * sizeof(float);
+    out->x = take(base, &at, row * w->dim);
+    out->h = take(base, &at, row * w->normed);
+    out->f = take(base, &at, row * w->inner);
+    out->rope = take(base, &at, row * w->rope);
+    out->codes = take(base, &at, (uint64_t)batch * w->codes);
+    out->scales = take(base, &at, row * w->blocks);
+    out->sums = take(base, &at, row * w->blocks);
+    return at;
+}
+
+void tlm_kv_layout_of(uint8_t kv_type, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out)
+{
+    const size_t dims = (size_t)n_kv_heads * head_dim, pairs = (size_t)n_kv_heads * ((head_dim + 1u) / 2u);
+    const size_t bytes = TLM_PAGE * (kv_type == TLM_KV_F32   ? dims * 4u
+                                     : kv_type == TLM_KV_F16 ? dims * 2u
+                                     : kv_type == TLM_KV_I8  ? dims
+                                                             : pairs);
+    const size_t scales = kv_type == TLM_KV_I8 || kv_type == TLM_KV_I4 ? TLM_PAGE * sizeof(uint16_t) : 0;
+    out->k = 0;
+    out->v = bytes;
+    out->ks = 2u * bytes;
+    out->vs = out->ks + scales;
+    out->bytes = out->vs + scales;
+}
+
+static uint64_t page_bytes(const tlm_model *model, uint8_t kv_type)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < model->spec->n_layers; i++) {
+        tlm_kv_layout layer;
+        tlm_kv_layout_of(kv_type, model->layers[i].n_kv_heads, model->spec->head_dim, &layer);
+        bytes += layer.bytes;
+    }
+    return align_up(bytes);
+}
+
+uint32_t tlm_head_granule(uint8_t type)
+{
+    return type == TLM_TENSOR_TYPE_T1 ? 80u : 16u;
+}
+
+static uint32_t head_rows(const tlm_model *model, const tlm_config *config)
+{
+    const uint32_t granule = tlm_head_granule(model->tensors[model->spec->head].type);
+    const uint32_t all = (model->spec->vocab + granule - 1u) / granule * granule;
+    const uint32_t asked = config->head_rows == 0 ? all : config->head_rows / granule * granule;
+    return tlm_min_u32(all, tlm_max_u32(asked, granule));
+}
+
+/* ---- the state block: what every session has ---- */
+
+typedef struct state {
+    tlm_kernels *kernels;
+    void **pages;
+    float *logits;
+    uint8_t *attn, *single;
+} state;
+
+static uint64_t state_place(const tlm_model *model, const tlm_config *config, const tlm_kernels *kernels,
+                            uint32_t n_pages, uint8_t *base, state *out)
+{
+    uint64_t at = 0;
+    tlm_widths widths;
+    tlm_scratch scratch;
+    const uint32_t parts = tlm_max_u32(config->parallel.parts, 1u);
+    measure_widths(model, &widths);
+    out->kernels = take(base, &at, sizeof(tlm_kernels));
+    out->pages = take(base, &at, (uint64_t)n_pages * sizeof(void *));
+    out->logits = take(base, &at, (uint64_t)head_rows(model, config) * sizeof(float));
+    out->attn = take(base, &at, parts * align_up(kernels->attn_scratch(config->context, model->spec->head_dim)));
+    out->single = take(base, &at, tlm_scratch_place(&widths, 1, NULL, &scratch));
+    return at;
+}
+
+/* ---- repacked weights ---- */
+
+static bool is_matrix_of_layer(const tlm_layer_rec *layer, uint32_t id)
+{
+    return id == layer->wq || id == layer->wk || id == layer->wv || id == layer->wo || id == layer->w_gate ||
+           id == layer->w_up || id == layer->w_down;
+}
+
+static bool is_linear(const tlm_model *model, uint32_t id)
+{
+    for (uint32_t i = 0; i < model->spec->n_layers; i++) {
+        if (is_matrix_of_layer(&model->layers[i], id)) {
+            return true;
+        }
+    }
+    return id == model->spec->head;
+}
+
+/* Table of copies, then the copies. Measures with a NULL base, else fills. */
+static uint64_t repack_place(const tlm_model *model, const tlm_kernels *kernels, uint8_t *base)
+{
+    uint64_t at = 0;
+    const void **table = take(base, &at, (uint64_t)model->n_tensors * sizeof(void *));
+    if (kernels->repack_bytes == NULL) {
+        return 0;
+    }
+    for (uint32_t id = 0; id < model->n_tensors; id++) {
+        const tlm_weight w = tlm_model_weight(model, id);
+        const size_t bytes = is_linear(model, id) ? kernels->repack_bytes(&w) : 0;
+        void *copy = bytes == 0 ? NULL : take(base, &at, bytes);
+        if (base != NULL) {
+            table[id] = copy;
+            if (copy != NULL) {
+                kernels->repack(&w, copy);
+            }
+        }
+    }
+    return at;
+}
+
+tlm_weight tlm_session_weight(const tlm_session *s, uint32_t id)
+{
+    tlm_weight w = tlm_model_weight(s->model, id);
+    if (s->repacked != NULL && s->repacked[id] != NULL) {
+        w.data = s->repacked[id];
+        w.repacked = true;
+    }
+    return w;
+}
+
+/* ---- need ---- */
+
+void tlm_config_default(tlm_config *config, const tlm_model *model)
+{
+    memset(config, 0, sizeof *config);
+    config->context = model->spec->context;
+    config->kv_type = TLM_KV_I8;
+    config->batch = TLM_MAX_BATCH;
+}
+
+static tlm_err check_config(const tlm_model *model, const tlm_config *c)
+{
+    TLM_CHECK(TLM_ERR_ARG, c->context >= 1u && c->context <= model->spec->context);
+    TLM_CHECK(TLM_ERR_ARG, (uint32_t)c->kv_type < (uint32_t)TLM_KV_COUNT);
+    TLM_CHECK(TLM_ERR_ARG, c->batch >= 1u && c->batch <= TLM_MAX_BATCH);
+    TLM_CHECK(TLM_ERR_ARG, c->parallel.parts <= TLM_MAX_PARTS);
+    TLM_CHECK(TLM_ERR_ARG, c->parallel.parts <= 1u || c->parallel.run != NULL);
+    return TLM_OK;
+}
+
+tlm_err tlm_session_need_with(const tlm_model *model, const tlm_config *config, const tlm_kernels *kernels,
+                              tlm_need *need)
+{
+    tlm_widths widths;
+    tlm_scratch scratch;
+    state block;
+    TLM_CHECK(TLM_ERR_ARG, model != NULL && config != NULL && need != NULL);
+    TLM_TRY(check_config(model, config));
+    measure_widths(model, &widths);
+    const uint32_t pages = (config->context + TLM_PAGE - 1u) / TLM_PAGE;
+    const uint64_t page = page_bytes(model, (uint8_t)config->kv_type);
+    const uint64_t state_bytes = state_place(model, config, kernels, pages, NULL, &block);
+    const uint64_t batch = config->batch == 1u || config->batch_in_pages
+                               ? 0
+                               : tlm_scratch_place(&widths, config->batch, NULL, &scratch);
+    const uint64_t repack = config->repack ? repack_place(model, kernels, NULL) : 0;
+    const uint64_t total = state_bytes + batch + page * pages + repack;
+    TLM_CHECK(TLM_ERR_LIMIT, total <= SIZE_MAX / 2u);
+    need->total = (size_t)total;
+    need->state = (size_t)state_bytes;
+    need->batch_scratch = (size_t)batch;
+    need->page = (size_t)page;
+    need->pages = pages;
+    need->repack = (size_t)repack;
+    return TLM_OK;
+}
+
+tlm_err tlm_session_need(const tlm_model *model, const tlm_config *config, tlm_need *need)
+{
+    tlm_kernels kernels;
+    TLM_CHECK(TLM_ERR_ARG, config != NULL && tlm_kernels_select(&kernels, config->backend));
+    return tlm_session_need_with(model, config, &kernels, need);
+}
+
+/* ---- placement ---- */
+
+typedef struct arena {
+    uint8_t *at[TLM_MAX_PIECES];
+    size_t left[TLM_MAX_PIECES];
+    uint32_t n;
+} arena;
+
+static tlm_err arena_init(arena *a, const tlm_mem *pieces, uint32_t n)
+{
+    TLM_CHECK(TLM_ERR_ARG, pieces != NULL && n >= 1u && n <= TLM_MAX_PIECES);
+    a->n = n;
+    for (uint32_t i = 0; i < n; i++) {
+        TLM_CHECK(TLM_ERR_ARG, pieces[i].base != NULL || pieces[i].bytes == 0);
+        const size_t skip = (size_t)(-(uintptr_t)pieces[i].base & (ALIGN - 1u));
+        const bool fits = pieces[i].bytes > skip;
+        a->at[i] = fits ? (uint8_t *)pieces[i].base + skip : NULL;
+        a->left[i] = fits ? pieces[i].bytes - skip : 0;
+    }
+    return TLM_OK;
+}
+
+/* First piece with room; NULL when there is none. */
+static uint8_t *arena_take(arena *a, size_t bytes)
+{
+    for (uint32_t i = 0; i < a->n; i++) {
+        if (a->left[i] >= bytes) {
+            uint8_t *p = a->at[i];
+            a->at[i] += bytes;
+            a->left[i] -= bytes;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+/* Blocks that are not pages. */
+enum { STATE, BATCH, REPACK, BLOCKS };
+
+/* Places every block that is not yet placed and at least `least` bytes long, the largest first. */
+static bool place_blocks(arena *a, const size_t bytes[BLOCKS], uint8_t *at[BLOCKS], size_t least)
+{
+    for (;;) {
+        uint32_t best = BLOCKS;
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            if (at[i] == NULL && bytes[i] != 0 && bytes[i] >= least && (best == BLOCKS || bytes[i] > bytes[best])) {
+                best = i;
+            }
+        }
+        if (best == BLOCKS) {
+            return true;
+        }
+        at[best] = arena_take(a, bytes[best]);
+        if (at[best] == NULL) {
+            return false;
+        }
+    }
+}
+
+/* Cuts the pages out of each piece in turn, first into where[] (start and count by piece): the page table
+ * itself may not have its place yet. */
+typedef struct page_run {
+    uint8_t *base;
+    uint32_t count;
+} page_run;
+
+static bool place_pages(arena *a, const tlm_need *need, page_run runs[TLM_MAX_PIECES])
+{
+    uint32_t missing = need->pages;
+    for (uint32_t i = 0; i < a->n; i++) {
+        const size_t room = a->left[i] / need->page;
+        const uint32_t count = room < missing ? (uint32_t)room : missing;
+        runs[i].base = a->at[i];
+        runs[i].count = count;
+        missing -= count;
+        if (count != 0) {
+            a->at[i] += (size_t)count * need->page;
+            a->left[i] -= (size_t)count * need->page;
+        }
+    }
+    return missing == 0;
+}
+
+static void fill_page_table(tlm_session *s, const page_run runs[TLM_MAX_PIECES])
+{
+    uint32_t page = 0;
+    for (uint32_t i = 0; i < TLM_MAX_PIECES; i++) {
+        for (uint32_t k = 0; k < runs[i].count; k++) {
+            s->pages[page++] = runs[i].base + (size_t)k * s->page_bytes;
+        }
+        s->run_end[i] = page;
+    }
+}
+
+tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_config *config,
+                              const tlm_kernels *kernels, const tlm_mem *pieces, uint32_t n_pieces)
+{
+    tlm_need need;
+    arena a;
+    state block;
+    page_run runs[TLM_MAX_PIECES];
+    uint8_t *at[BLOCKS] = {NULL, NULL, NULL};
+    TLM_CHECK(TLM_ERR_ARG, s != NULL);
+    memset(s, 0, sizeof *s);
+    memset(runs, 0, sizeof runs);
+    TLM_TRY(tlm_session_need_with(model, config, kernels, &need));
+    TLM_TRY(arena_init(&a, pieces, n_pieces));
+    const size_t bytes[BLOCKS] = {need.state, need.batch_scratch, need.repack};
+    TLM_CHECK(TLM_ERR_MEMORY, place_blocks(&a, bytes, at, need.page) && place_pages(&a, &need, runs) &&
+                                  place_blocks(&a, bytes, at, 0));
+    state_place(model, config, kernels, need.pages, at[STATE], &block);
+    s->model = model;
+    s->kernels = block.kernels;
+    *s->kernels = *kernels;
+    s->pages = block.pages;
+    s->logits = block.logits;
+    s->attn = block.attn;
+    s->single = block.single;
+    s->batch = at[BATCH];
+    s->attn_bytes = (size_t)align_up(kernels->attn_scratch(config->context, model->spec->head_dim));
+    s->page_bytes = need.page;
+    measure_widths(model, &s->widths);
+    s->parallel = config->parallel;
+    s->n_pages = need.pages;
+    s->context = config->context;
+    s->max_batch = config->batch;
+    s->head_rows = head_rows(model, config);
+    s->kv_type = (uint8_t)config->kv_type;
+    s->batch_in_pages = config->batch_in_pages;
+    fill_page_table(s, runs);
+    if (at[REPACK] != NULL) {
+        repack_place(model, kernels, at[REPACK]);
+        s->repacked = (const void *const *)(const void *)at[REPACK];
+    }
+    return TLM_OK;
+}
+
+tlm_err tlm_session_init(tlm_session *session, const tlm_model *model, const tlm_config *config,
+                         const tlm_mem *pieces, uint32_t n_pieces)
+{
+    tlm_kernels kernels;
+    TLM_CHECK(TLM_ERR_ARG, config != NULL && tlm_kernels_select(&kernels, config->backend));
+    return tlm_session_init_with(session, model, config, &kernels, pieces, n_pieces);
+}
+
+/* ---- use ---- */
+
+/* The longest row of pages side by side among those from `first` on. */
+static uint8_t *free_pages(const tlm_session *s, uint32_t first, uint32_t *count)
+{
+    uint8_t *best = NULL;
+    uint32_t start = 0;
+    *count = 0;
+    for (uint32_t i = 0; i < TLM_MAX_PIECES; i++) {
+        const uint32_t from = tlm_max_u32(start, first), end = s->run_end[i];
+        if (end > from && end - from > *count) {
+            *count = end - from;
+            best = (uint8_t *)s->pages[from];
+        }
+        start = end;
+    }
+    return best;
+}
+
+uint32_t tlm_session_batch(const tlm_session *s, uint32_t position, uint32_t want, uint8_t **scratch)
+{
+    uint32_t n = tlm_min_u32(want, tlm_min_u32(s->max_batch, s->context - position));
+    *scratch = s->batch;
+    for (; n > 1u && s->batch_in_pages; n--) {
+        uint32_t pages;
+        tlm_scratch parts;
+        *scratch = free_pages(s, (position + n - 1u) / TLM_PAGE + 1u, &pages);
+        if ((uint64_t)pages * s->page_bytes >= tlm_scratch_place(&s->widths, n, NULL, &parts)) {
+            break;
+        }
+    }
+    if (n <= 1u) {
+        *scratch = s->single;
+    }
+    return n;
+}
+
+uint32_t tlm_next_batch(const tlm_session *s)
+{
+    uint8_t *scratch;
+    return tlm_session_batch(s, s->position, s->max_batch, &scratch);
+}
+
+uint32_t tlm_position(const tlm_session *s)
+{
+    return s->position;
+}
+
+tlm_err tlm_rewind(tlm_session *s, uint32_t position)
+{
+    TLM_CHECK(TLM_ERR_ARG, position <= s->position);
+    s->position = position;
+    return TLM_OK;
+}
+
+const char *tlm_backend(const tlm_session *s)
+{
+    return s->kernels->name;
+}
+
+void tlm_session_run(const tlm_session *s, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg)
+{
+    if (s->parallel.parts > 1u) {
+        s->parallel.run(s->parallel.ctx, job, arg);
+    } else {
+        job(arg, 0, 1);
+    }
+}
