@@ -128,7 +128,7 @@ bool tlm_avx512_attn_f32(const tlm_attn *a)
                 units[n].v = kv * a->head_dim + d;
                 units[n].out = a->out + (size_t)h * a->head_dim + d;
                 units[n].inv_z = inv_z[h - h0];
-                units[n].mask = left >= 8u ? (__mmask8)0xff : (__mmask8)((1u << left) - 1u);
+                units[n].mask = tlm_tail8(left);
                 if (++n == UNITS) {
                     mix(a, units, n);
                     n = 0;

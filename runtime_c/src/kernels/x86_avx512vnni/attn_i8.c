@@ -14,7 +14,7 @@ typedef struct head_job {
 
 static inline __m512i biased(const void *p, uint32_t rows_left)
 {
-    const __mmask16 k = rows_left >= 4u ? (__mmask16)0xffff : (__mmask16)((1u << (4u * rows_left)) - 1u);
+    const __mmask16 k = (__mmask16)(rows_left >= 4u ? 0xffffu : (1u << (4u * rows_left)) - 1u);
     return _mm512_xor_si512(_mm512_maskz_loadu_epi32(k, p), _mm512_set1_epi8(INT8_MIN));
 }
 
@@ -141,7 +141,7 @@ static bool mix(const tlm_attn *a, const head_job *job, const float *e, float in
         const __m128 ws = _mm_set1_ps(scale);
         for (uint32_t d = 0; d < job->n; d += 4u) {
             const uint32_t left = job->n - d;
-            const __mmask8 k = left >= 4u ? (__mmask8)15 : (__mmask8)((1u << left) - 1u);
+            const __mmask8 k = (__mmask8)(left >= 4u ? 15u : (1u << left) - 1u);
             const size_t offset = ((size_t)job->kv * job->n + d) * PAGE;
             const __m512i s = _mm512_permutexvar_epi32(pick, dims_sums(a, j, offset, left, codes, sum));
             __m128 v = _mm_mul_ps(_mm_cvtepi32_ps(_mm512_castsi512_si128(s)), ws);

@@ -28,7 +28,12 @@ tlm_attn_fn tlm_avx512_attn_f32, tlm_avx512_attn_i8;
 
 static inline __mmask16 tlm_tail16(uint32_t left)
 {
-    return left >= 16u ? (__mmask16)0xffffu : (__mmask16)((1u << left) - 1u);
+    return (__mmask16)(left >= 16u ? 0xffffu : (1u << left) - 1u);
+}
+
+static inline __mmask8 tlm_tail8(uint32_t left)
+{
+    return (__mmask8)(left >= 8u ? 0xffu : (1u << left) - 1u);
 }
 
 static inline __m512i tlm_magnitude16(__m512 x)
@@ -78,7 +83,7 @@ static inline float tlm_avx512_sum8(const float *x, uint32_t n)
 {
     __m256 acc = _mm256_set1_ps(-0.0f); /* -0.0 + x is x */
     for (uint32_t i = 0; i < n; i += 8u) {
-        const __mmask8 k = n - i >= 8u ? (__mmask8)0xff : (__mmask8)((1u << (n - i)) - 1u);
+        const __mmask8 k = tlm_tail8(n - i);
         const __m256 v = _mm256_maskz_loadu_ps(k, x + i);
         acc = _mm256_add_ps(acc, v);
     }

@@ -7,7 +7,7 @@ static inline float sum8_squares(const float *x, uint32_t n, float mean)
     const __m256 m = _mm256_set1_ps(mean);
     __m256 acc = _mm256_set1_ps(-0.0f); /* -0.0 + x is x */
     for (uint32_t i = 0; i < n; i += 8u) {
-        const __mmask8 k = n - i >= 8u ? (__mmask8)0xff : (__mmask8)((1u << (n - i)) - 1u);
+        const __mmask8 k = tlm_tail8(n - i);
         const __m256 v = _mm256_maskz_loadu_ps(k, x + i);
         const __m256 d = _mm256_maskz_sub_ps(k, v, m);
         const __m256 q = _mm256_mul_ps(d, d);
