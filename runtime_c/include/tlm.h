@@ -138,9 +138,9 @@ tlm_err tlm_session_init(tlm_session *session, const tlm_model *model, const tlm
 /* ---- eval ---------------------------------------------------------------------------------------- */
 
 /* Where logits go. They arrive in id order, at most head_rows at a time: logits[i] belongs to id row0 + i.
- * `index` is the token's place in the tlm_eval call. Where a batch wants the logits of several tokens, each chunk
- * of rows comes for one token after the other, so that a row of the head is read once. A return value other than TLM_OK stops the eval
- * (the KV cache is complete by then) and is passed through. */
+ * `index` is the token's place in the tlm_eval call. Where a batch wants the logits of several tokens, each
+ * chunk of rows comes for one token after the other, so that a row of the head is read once. A return value
+ * other than TLM_OK stops the eval (the KV cache is complete by then) and is passed through. */
 typedef struct tlm_sink {
     tlm_err (*rows)(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits);
     void *ctx;
