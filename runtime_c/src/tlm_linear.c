@@ -79,7 +79,7 @@ static void run_linear(void *arg, uint32_t part, uint32_t parts)
         const uint32_t tile0 = job->m[i].tile0, tiles = job->m[i].tile1 - tile0;
         const uint32_t from = tile0 + tiles * part / parts, to = tile0 + tiles * (part + 1u) / parts;
         if (from < to) {
-            job->k->linear[w->type](w, job->in, from, to, job->m[i].y, job->m[i].stride);
+            (w->repacked ? job->k->linear_repacked : job->k->linear)[w->type](w, job->in, from, to, job->m[i].y, job->m[i].stride);
         }
     }
 }
