@@ -77,11 +77,16 @@ def find_board() -> Port:
     """The one board that is plugged in. Raises `NoPortError` when there is none, or more than one."""
     known = [p for p in list_ports() if p.known]
     if not known:
-        raise NoPortError("No board was found on any serial port.", CABLE_HINT)
+        raise none_found()
     if len(known) > 1:
         names = ", ".join(f"{p.device} ({p.what})" for p in known)
         raise NoPortError(f"More than one board is plugged in: {names}.", f"choose one: --port {known[0].device}")
     return known[0]
+
+
+def none_found() -> NoPortError:
+    """The words for a machine without a board."""
+    return NoPortError("No board was found on any serial port.", CABLE_HINT)
 
 
 def permission_hint(port: str) -> str:

@@ -41,7 +41,7 @@ class SerialTransport(Transport):
             # DTR and RTS stay as the system raises them, both at once: any step between them resets an ESP32.
             line.open()
         except (serial.SerialException, OSError, ValueError) as err:
-            raise _open_error(port, err) from err
+            raise open_error(port, err) from err
         self._serial, self.name = line, port
 
     def read(self, timeout: float) -> bytes:
@@ -93,7 +93,7 @@ def _reason(err: Exception) -> str:
     return text.splitlines()[0][:120]
 
 
-def _open_error(port: str, err: Exception) -> ChatError:
+def open_error(port: str, err: Exception) -> ChatError:
     """Turns what pyserial raised into the words for it."""
     text, code = str(err).lower(), getattr(err, "errno", None)
     if code == errno.EACCES or "permission denied" in text:

@@ -232,11 +232,26 @@ class FakeDevice:
 
     def send_done(self, r: Running) -> None:
         self.send(
-            "done", r.request, reason=r.reason, error=self.error_in_reply, tokens=r.at,
+            "done",
+            r.request,
+            reason=r.reason,
+            error=self.error_in_reply,
+            tokens=r.at,
             text_crc=zlib.crc32(b"".join(r.pieces[: r.at])),
-            prompt_tokens=self.prompt_tokens, cached_tokens=self.cached, dropped=r.dropped, reread_tokens=r.dropped * 9, position=self.position, context=CONTEXT, prefill_us=20_000,
-            decode_us=1_000_000, first_token_us=25_000, logprob_mean=-0.25, logprob_min=-0.5, seed=r.seed, text=b"",
-        )  # fmt: skip
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached,
+            dropped=r.dropped,
+            reread_tokens=r.dropped * 9,
+            position=self.position,
+            context=CONTEXT,
+            prefill_us=20_000,
+            decode_us=1_000_000,
+            first_token_us=25_000,
+            logprob_mean=-0.25,
+            logprob_min=-0.5,
+            seed=r.seed,
+            text=b"",
+        )
 
     def send_tokens(self, r: Running, first: int) -> None:
         for index in range(first, r.at):

@@ -1,0 +1,5 @@
+"""`python -m tinychat`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,363 @@
+"""The `tinychat` command. The one place that prints errors and sets exit codes: 1 for an error, 2 for wrong usage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from .console import ChatConsole, PipeChat, emit
+from .conversation import DEVICE_KEYS, KEYS, Conversation
+from .device import Device
+from .errors import ChatError
+from .reply import KV_NAMES
+from .terminal import is_dumb
+from .transport import SimOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ChatGroup(click.Group):
+    """Runs `chat` when no command is named, and takes options before the command as well as after it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Moves the command's name to the front; without one, puts `chat` there."""
+        if not (args and args[0] in ("--help", "-h", "--version")):
+            at = self._command_at(args)
+            args = ["chat", *args] if at is None else [args[at], *args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+    def _command_at(self, args: list[str]) -> int | None:
+        """Index of the first word that is neither an option nor its value, when it names a command."""
+        takes_value: set[str] = set()
+        for command in self.commands.values():
+            for p in command.params:
+                if isinstance(p, click.Option) and not p.is_flag and not p.count:
+                    takes_value.update(p.opts)
+        skip = False
+        for index, word in enumerate(args):
+            if skip:
+                skip = False
+            elif word == "--":
+                return None
+            elif word.startswith("-") and word != "-":
+                skip = word in takes_value
+            else:
+                return index if word in self.commands else None
+        return None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Shows the options of `chat`, which need no command, and the list of commands."""
+        self.commands["chat"].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What --port, --sim, --like, --context and --kv say together."""
+
+    port: str
+    sim: SimOptions
+    context: int | None
+    kv: str | None
+
+    def open(self) -> Device:
+        """Connects, and makes a real device hold the wanted context and KV type."""
+        device = Device.open(self.port, self.sim)
+        if not self.port.startswith("sim:"):
+            wanted = {"context": self.context, "kv_type": self.kv}
+            held = device.settings
+            changes = {k: v for k, v in wanted.items() if v is not None and held[k] != v}
+            if changes:
+                device.set(**changes)
+        return device
+
+
+def connection(command: F) -> F:
+    """The options by which every command finds its device."""
+    for option in (
+        click.option("--kv", type=click.Choice(KV_NAMES), help="Type of the KV cache (stored on a real board)."),
+        click.option("--context", type=click.IntRange(1), help="Positions to keep (stored on a real board)."),
+        click.option("--like", metavar="BOARD", help="With --sim: KV type, context and head mode of this board."),
+        click.option("--sim", metavar="BLOB", help="Run this .tlm file in the simulator: no board needed."),
+        click.option(
+            "--port",
+            envvar="TINYCHAT_PORT",
+            help="auto (default), /dev/ttyACM0, COM3, socket://host:port or sim:BLOB; also $TINYCHAT_PORT.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def target_of(port: str | None, sim: str | None, like: str | None, context: int | None, kv: str | None) -> Target:
+    """Puts the connection options together. Raises a usage error where they contradict each other."""
+    if sim is not None:
+        if port is not None and click.get_current_context().get_parameter_source("port") != _ENVIRONMENT:
+            raise click.UsageError("--port and --sim exclude each other.")
+        port = f"sim:{sim}"
+    port = port or "auto"
+    if like is not None and not port.startswith("sim:"):
+        raise click.UsageError("--like says which board the simulator stands in for: it needs --sim.")
+    return Target(port, SimOptions(like=like, context=context, kv=kv), context, kv)
+
+
+_ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
+
+
+def as_json(command: F) -> F:
+    """The option of commands that scripts read."""
+    return click.option("--json", "json_", is_flag=True, help="One JSON object a line.")(command)
+
+
+@contextlib.contextmanager
+def connected(**options: Any) -> Iterator[Device]:
+    """A device, closed in the end."""
+    device = target_of(**options).open()
+    with device:
+        yield device
+
+
+@click.group(cls=ChatGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(None, "--version", package_name="tinyexport", prog_name="tinychat")
+def cli() -> None:
+    """Chat with a language model on a microcontroller, or with its twin on the desk.
+
+    \b
+      tinychat                               the one board on USB
+      tinychat --port /dev/ttyACM0           this board
+      tinychat --sim model.tlm               no board: the same firmware on this machine
+      tinychat --sim model.tlm "Hello!"      one reply, then exit
+      echo hi | tinychat --sim model.tlm     a reply for each line
+    """
+
+
+@cli.command()
+@click.argument("prompt", nargs=-1)
+@connection
+@click.option("-p", "--prompt", "prompt_option", metavar="TEXT", help="Print one reply to TEXT and exit.")
+@click.option("--temp", "temperature", metavar="X", help="Temperature; 0 = always the likeliest token.")
+@click.option("--top-k", metavar="N", help="Choose among the N likeliest tokens; 0 = the most there are.")
+@click.option("--top-p", metavar="X", help="Choose among the likeliest tokens of this probability together.")
+@click.option("--min-p", metavar="X", help="Leave out tokens below this share of the likeliest one.")
+@click.option("--repeat-penalty", metavar="X", help="Above 1: tokens said lately become less likely.")
+@click.option("-n", "--max-tokens", metavar="N", help="Longest reply.")
+@click.option("--seed", metavar="N", help="Same seed, same text: here and on the board.")
+@click.option("--raw", is_flag=True, help="Continue each text as it is: no chat template, no history.")
+@click.option("--continue", "continue_", is_flag=True, help="Go on with the conversation that the device holds.")
+@click.option("--tokens", "stream", is_flag=True, help="With --json: also one object a token.")
+@as_json
+def chat(
+    prompt: tuple[str, ...],
+    prompt_option: str | None,
+    raw: bool,
+    continue_: bool,
+    stream: bool,
+    json_: bool,
+    **options: Any,
+) -> None:
+    """Chat (the default command)."""
+    if prompt and prompt_option is not None:
+        raise click.UsageError("Give the prompt once: as an argument or with --prompt.")
+    text = " ".join(prompt) if prompt else prompt_option
+    link = {k: options.pop(k) for k in ("port", "sim", "like", "context", "kv")}
+    with connected(**link) as device:
+        conversation = Conversation(device, {}, raw)
+        for name, value in options.items():
+            if value is not None:
+                conversation.set(name, value)
+        if not continue_ and device.position:
+            device.reset()
+        if text is not None:
+            PipeChat(conversation, json_, stream).turn(text)
+        elif json_ or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            PipeChat(conversation, json_, stream).run(sys.stdin)
+        else:
+            ChatConsole(conversation).run()
+
+
+@cli.command("list")
+@click.option("--all", "all_", is_flag=True, help="Also ports whose USB id is not one of a board.")
+@as_json
+def list_ports(all_: bool, json_: bool) -> None:
+    """List the boards on this machine's ports."""
+    from . import boards, report
+
+    ports = [p for p in boards.list_ports() if all_ or p.known]
+    if json_:
+        for p in ports:
+            emit({"event": "port", **vars(p), "known": p.known})
+        return
+    if not ports:
+        raise boards.none_found()
+    report.ports(ports)
+
+
+@cli.command()
+@connection
+@as_json
+def info(json_: bool, **options: Any) -> None:
+    """Show what the device says about itself and its model."""
+    from . import report
+
+    with connected(**options) as device:
+        facts = device.info()
+    if json_:
+        emit({"event": "info", **facts})
+    else:
+        report.info(facts)
+
+
+@cli.command()
+@click.argument("blob")
+@connection
+@click.option("--slot", type=click.IntRange(0, 254), help="Model slot; the device chooses when left out.")
+@as_json
+def upload(blob: str, slot: int | None, json_: bool, **options: Any) -> None:
+    """Replace the device's model by BLOB (a .tlm file). Run it again after a break: it resumes."""
+    from . import report
+    from .upload import read_blob
+
+    read_blob(blob)  # before any board is looked for
+    with connected(**options) as device, report.transfer(json_) as progress:
+        device.upload(blob, progress, *([] if slot is None else [slot]))
+        name = device.info().model
+    if json_:
+        emit({"event": "uploaded", "model": name, "bytes": os.path.getsize(blob)})
+    else:
+        click.echo(f"{name} is on the device.")
+
+
+@cli.command()
+@click.option("--board", required=True, help="Board to flash: cardputer, esp32s3_devkit...")
+@click.option("--model", metavar="BLOB", help="Also put this .tlm file into the model partition.")
+@click.option("--from", "folder", metavar="FOLDER", help="Folder of the firmware build or release.")
+@click.option("--port", default="auto", envvar="TINYCHAT_PORT", help="auto (default), /dev/ttyACM0, COM3...")
+@click.option("--baud", default=921600, show_default=True, help="Speed while flashing.")
+@click.option("--before", default="default-reset", hidden=True)
+@click.option("--after", default="hard-reset", hidden=True)
+@click.option("--no-stub", is_flag=True, help="Use the chip's own loader: slower, for stubborn boards.")
+@as_json
+def flash(board: str, json_: bool, **options: Any) -> None:
+    """Flash bootloader, partition table, firmware and (with --model) a model, in one go."""
+    from . import flash as flasher
+
+    written = flasher.flash(board, quiet=json_, **options)
+    if json_:
+        emit({"event": "flashed", "board": board, "images": written})
+    else:
+        click.echo(f"{board} is flashed. Talk to it: tinychat")
+
+
+@cli.command()
+@connection
+@click.option("--argument", default=0, help="Handed to the board's measurements; 0 = its own choice.")
+@as_json
+def bench(argument: int, json_: bool, **options: Any) -> None:
+    """Measure the device: reply speed, and what the board can measure of itself beside what was modelled."""
+    from . import bench as measure
+
+    with connected(**options) as device:
+        measure.run(device, argument, json_)
+
+
+@cli.command()
+@connection
+@as_json
+def reset(json_: bool, **options: Any) -> None:
+    """Restart the device and wait until it is back."""
+    with connected(**options) as device:
+        device.reboot()
+        facts = device.info()
+    if json_:
+        emit({"event": "reset", "board": facts.board, "uptime_us": facts.uptime_us})
+    else:
+        click.echo(f"{facts.board} is back: {facts.model or 'no model'}.")
+
+
+@cli.command()
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--forget", is_flag=True, help="Back to the model's and the board's defaults.")
+@connection
+@as_json
+def settings(changes: tuple[str, ...], forget: bool, json_: bool, **options: Any) -> None:
+    """Show the settings stored on the device, or change them: tinychat settings temp=0.5 kv=i4"""
+    from . import report
+
+    wanted = {}
+    for change in changes:
+        key, _, value = change.partition("=")
+        key = key.lower().replace("_", "-")
+        if not value or (key not in KEYS and key not in DEVICE_KEYS) or key == "seed":
+            known = ", ".join(k for k in [*KEYS, *DEVICE_KEYS] if k != "seed")
+            raise click.UsageError(f"'{change}' is not KEY=VALUE with a known key ({known}).")
+        wanted[KEYS.get(key) or DEVICE_KEYS[key]] = value
+    with connected(**options) as device:
+        if forget:
+            device.forget()
+        held = device.set(**wanted) if wanted else device.settings
+    if json_:
+        emit({"event": "settings", **held})
+    else:
+        report.table({k: str(v) for k, v in held.items()})
+
+
+@cli.command()
+@connection
+@click.option("--frames", is_flag=True, help="Also name the frames that pass.")
+@as_json
+def monitor(frames: bool, json_: bool, **options: Any) -> None:
+    """Show what the device says outside of replies: boot text and log lines. Ctrl-C ends it."""
+    from .monitor import watch
+
+    chosen = target_of(**options)
+    watch(chosen.port, chosen.sim, frames, json_)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the `tinychat` script."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError):
+        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.exit(_run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        cli.main(argv, prog_name="tinychat", standalone_mode=False)
+    except click.exceptions.Exit as err:
+        return err.exit_code
+    except click.ClickException as err:
+        err.show()
+        return 2
+    except ChatError as err:
+        return _report(err, "--json" in argv)
+    except (KeyboardInterrupt, click.Abort):
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone, as `head` does. Python must not flush into the void at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _report(err: ChatError, as_json_: bool) -> int:
+    if as_json_:
+        with contextlib.suppress(BrokenPipeError):
+            emit({"event": "error", "code": err.code, "message": err.message, "hint": err.hint})
+        return 1
+    sys.stdout.flush()
+    red, dim, plain = (
+        ("", "", "") if is_dumb(sys.stderr) or os.environ.get("NO_COLOR") else ("\x1b[31m", "\x1b[2m", "\x1b[0m")
+    )
+    print(f"{red}tinychat: {err.message}{plain}", file=sys.stderr)
+    if err.hint:
+        print(f"{dim}  {err.hint}{plain}", file=sys.stderr)
+    return 1

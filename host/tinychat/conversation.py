@@ -1,0 +1,137 @@
+"""Turns of a conversation, whatever shows them: console, pipe or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .device import ConversationLostError, Device, checked
+from .errors import ChatError
+from .reply import Reply, Token
+
+#: What a person types -> name of the sampling option.
+KEYS = {
+    "temp": "temperature",
+    "temperature": "temperature",
+    "top-k": "top_k",
+    "top-p": "top_p",
+    "min-p": "min_p",
+    "repeat-penalty": "repeat_penalty",
+    "repeat-window": "repeat_window",
+    "n": "max_tokens",
+    "max-tokens": "max_tokens",
+    "seed": "seed",
+}
+#: Likewise for what only the device can change; these are stored there.
+DEVICE_KEYS = {"kv": "kv_type", "context": "context", "brightness": "brightness"}
+ENDED = ("stop_id", "stop_string")
+
+
+class Conversation:
+    """A device, the sampling options of this chat, and what kind of model it is.
+
+    Args:
+        device: a connected device.
+        options: sampling options over the device's settings.
+        raw: every text is a prompt of its own, without template.
+        notice: gets a sentence for the person, such as that the conversation was lost.
+    """
+
+    def __init__(
+        self, device: Device, options: dict[str, Any], raw: bool = False, notice: Callable[[str], None] | None = None
+    ) -> None:
+        self.device = device
+        self.options = options
+        self.notice = notice or (lambda text: None)
+        self.info = device.info()
+        self.replies: list[Reply] = []
+        self._raw = raw
+
+    @property
+    def story(self) -> bool:
+        """True when the model continues a text instead of answering."""
+        return bool(self.info.chat_kind == "story") or self._raw
+
+    def new(self) -> None:
+        """Forgets the conversation, here and on the device."""
+        self.device.reset()
+        self.replies.clear()
+
+    def start(self, text: str) -> Reply:
+        """Sends a turn. A story model gets each text as the beginning of a new story, and "" to tell on."""
+        if self._raw:
+            return self.device.generate(text, **self.options)
+        if self.story and text:
+            self.device.reset()
+        elif self.story and (not self.replies or self.replies[-1].stats is None):
+            raise ChatError("There is no story to continue.", "type how one begins")
+        elif self.story and self.replies[-1].stats is not None and self.replies[-1].stats.stop_reason in ENDED:
+            raise ChatError("The story has come to its end.", "type how a new one begins")
+        return self.device.chat(text, **self.options)
+
+    def turn(self, text: str, show: Callable[[Token], None], started: Callable[[Reply], None] | None = None) -> Reply:
+        """Runs a turn to its end.
+
+        Args:
+            text: the person's words.
+            show: gets each token as it arrives.
+            started: gets the reply before its first token, to be able to stop it.
+        """
+        try:
+            reply = self._run(text, show, started)
+        except ConversationLostError as err:
+            self.notice(f"{err.message} The conversation before this line is gone.")
+            self.new()
+            reply = self._run(text, show, started)
+        self.replies.append(reply)
+        return self.reviewed(text, reply)
+
+    def reviewed(self, text: str, reply: Reply) -> Reply:
+        """The reply that counts: the device's own. The place for a second opinion on a reply of low confidence."""
+        return reply
+
+    def _run(self, text: str, show: Callable[[Token], None], started: Callable[[Reply], None] | None) -> Reply:
+        reply = self.start(text)
+        if started:
+            started(reply)
+        for token in reply:
+            show(token)
+        return reply
+
+    def set(self, key: str, value: str) -> str:
+        """`/set KEY VALUE`. Returns what now holds, as a sentence. Raises `ChatError` for what can not be."""
+        key = key.lower().replace("_", "-")
+        if key in DEVICE_KEYS:
+            name = DEVICE_KEYS[key]
+            value = "0" if name == "context" and value == "auto" else value
+            self.device.set(**{name: value})
+            self.info = self.device.info()
+            now = f"{self.info.context} tokens of context, KV {self.info.kv_type}"
+            return f"{key} is {value}, stored on the device: {now}."
+        if key not in KEYS:
+            raise ChatError(f"There is no setting '{key}'.", "known: " + ", ".join([*KEYS, *DEVICE_KEYS]))
+        name = KEYS[key]
+        if value == "auto":
+            self.options.pop(name, None)
+            return f"{key} is the device's own again."
+        self.options[name] = _seed(value) if name == "seed" else checked(name, value)
+        return f"{key} is {self.options[name]} for this chat."
+
+    def settings(self) -> dict[str, Any]:
+        """What holds for the next reply: the device's settings with this chat's options over them."""
+        held = {k: v for k, v in self.device.settings.items() if k not in ("echo", "mode", "stored")}
+        return {**held, "seed": "random", **self.options}
+
+    def save(self) -> None:
+        """Stores this chat's sampling options on the device."""
+        self.device.set(**{k: v for k, v in self.options.items() if k != "seed"})
+
+
+def _seed(value: str) -> int:
+    try:
+        seed = int(value, 0)
+    except ValueError:
+        raise ChatError(f"seed can not be '{value}'.", "it is a whole number") from None
+    if not 0 <= seed < 2**64:
+        raise ChatError(f"seed can not be {value}.", "from 0 to 18446744073709551615")
+    return seed
