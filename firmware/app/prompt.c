@@ -94,6 +94,7 @@ tlm_err prompt_turn(const prompt_template *t, prompt_sink *sink, const void *wor
     end += t->after.bytes;
     const uint32_t start = first ? 0u : TLM_ENCODE_CONTINUE;
     tlm_err err = first ? TLM_OK : append(sink, t->turn_end.text, t->turn_end.bytes, start | TLM_ENCODE_SPECIAL);
+    sink->lead = sink->count;
     if (err == TLM_OK)
         err = append(sink, t->before_special.text, t->before_special.bytes, start | TLM_ENCODE_SPECIAL);
     if (err == TLM_OK)

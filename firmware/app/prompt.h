@@ -28,6 +28,7 @@ typedef struct prompt_sink {
     size_t text_cap;
     uint32_t *ids;
     size_t cap, count; /* count goes past cap when the ids do not fit */
+    size_t lead;       /* of these, ids of the turn_end that closes the turn before */
 } prompt_sink;
 
 /* Needs `work` and `text` of `sink` only (any capacity of at least 256 bytes). */

@@ -75,6 +75,7 @@ tlm_err reply_add(reply_text *r, uint32_t id, bool *stopped)
     if (*stopped) {
         release(r, free_bytes);
         r->held = 0;
+        tlm_decoder_init(&r->decoder, true);
         return TLM_OK;
     }
     const size_t longest = r->held < REPLY_MAX_STOP ? r->held : REPLY_MAX_STOP - 1u;

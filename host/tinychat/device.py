@@ -99,8 +99,8 @@ class Device:
         Args:
             text: the user's words.
             options: any of temperature, top_k, top_p, min_p, repeat_penalty, repeat_window, max_tokens, seed;
-                true_logprob=True for log-probabilities over the whole vocabulary; ignore_stop=True; special=True to match special tokens
-                in a prompt for `generate`; on_progress=f.
+                true_logprob=True for log-probabilities over the whole vocabulary; ignore_stop=True; special=True to
+                match special tokens in a prompt for `generate`; on_progress=f.
                 What is not given is as in `settings`; without a seed the device draws one.
 
         Returns:

@@ -439,7 +439,7 @@ logit f32          its value
 """),
     ),
     Message(
-        "tokens", 0x4E, "Token ids.", _fields("total u32 how many there are\nids ids the first of them, up to 500")
+        "tokens", 0x4E, "Token ids.", _fields("total u32 how many there are\nids ids the first of them, up to 250")
     ),
     Message("log", 0x4F, "A line of the device's log; request 0.", _fields("level u8 `LogLevel`\ntext str one line")),
     Message(

@@ -32,6 +32,7 @@ class GenerateFlag(enum.IntFlag):
     RANDOM_SEED = 2  # the device draws the seed; `accepted` tells it
     TRUE_LOGPROB = 4  # also the log-probability over the whole vocabulary: reads the whole head
     IGNORE_STOP = 8  # stop ids and stop strings do not end the reply (benchmarks)
+    SPECIAL = 16  # RAW: special tokens written in the text are matched
 
 
 class TokenFlag(enum.IntFlag):

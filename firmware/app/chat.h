@@ -1,0 +1,95 @@
+/* A model opened on a board's memory, its conversation, and the reply under way.
+ *
+ * `ids` is the truth: the tokens of the context, of which the session has evaluated the first tlm_position.
+ * Whatever changes ids rewinds the session to the part that stays equal; each step evaluates one slice of the
+ * rest, and when nothing is left it samples. So prefill, the next turn and a window in which room was made are
+ * the same path. */
+#ifndef APP_CHAT_H
+#define APP_CHAT_H
+
+#include "board.h"
+#include "prompt.h"
+#include "protocol_gen.h"
+#include "reply.h"
+
+#define CHAT_MAX_EXCHANGES 64u
+#define CHAT_MIN_CONTEXT 32u /* fewer positions are no use */
+
+/* What somebody wants a reply to. */
+typedef struct chat_request {
+    uint8_t mode;   /* PROTO_MODE_* */
+    uint32_t flags; /* PROTO_GENERATE_FLAG_*; DEFAULTS and RANDOM_SEED are settled before */
+    tlm_sampling sampling;
+    uint32_t max_tokens; /* 0 = as long as the window lasts */
+    const void *text;
+    size_t bytes;
+} chat_request;
+
+typedef enum chat_event {
+    CHAT_NOTHING,
+    CHAT_PROGRESS, /* chat.progress */
+    CHAT_TOKEN,    /* chat.token */
+    CHAT_DONE      /* chat.done */
+} chat_event;
+
+typedef struct chat {
+    /* the model */
+    bool open;
+    tlm_model model;
+    tlm_config config;
+    tlm_session session;
+    tlm_mem pieces[TLM_MAX_PIECES]; /* what the session got */
+    size_t memory_used;
+    prompt_template prompt;
+    prompt_sink sink;
+    uint32_t *ids;  /* [config.context] */
+    float *logprob; /* [config.context], of the reply's tokens */
+    /* the conversation */
+    uint32_t n_ids;
+    uint32_t start[CHAT_MAX_EXCHANGES]; /* where in ids each exchange begins */
+    uint32_t n_exchanges;
+    bool raw; /* the context is no conversation: the next turn begins a new one */
+    /* the reply */
+    uint64_t (*clock_us)(void *ctx);
+    void *clock_ctx;
+    tlm_sampler sampler;
+    reply_text reply;
+    uint32_t flags, max_tokens;
+    uint32_t first, n_tokens; /* where in ids the reply begins; its tokens */
+    uint32_t evaluate_from;   /* position before the prompt, for progress */
+    bool busy, ending, any;   /* any: there is a reply to resend */
+    uint8_t ending_reason;
+    uint16_t ending_error;
+    uint64_t began_us, first_us;
+    float logprob_sum;
+    uint32_t replay_at, replay_from;
+    bool replaying;
+    /* what the last step gave */
+    proto_accepted accepted;
+    proto_progress progress;
+    proto_token token;
+    proto_done done;
+} chat;
+
+/* PROTO_ERROR_* of a runtime error. */
+uint16_t chat_error(tlm_err err);
+
+/* Opens a blob with the largest context that fits the board's pieces, at most `context` (0 = the model's own).
+ * Returns a PROTO_ERROR_*. The blob must stay where it is until chat_close. */
+uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t context,
+                   uint32_t *detail);
+void chat_close(chat *c);
+/* Could chat_open succeed? Reads the blob, touches no session memory. */
+uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t *detail);
+
+void chat_reset(chat *c); /* an empty context; no reply may be under way */
+/* Starts a reply; chat.accepted tells about it. On an error nothing has changed. */
+uint16_t chat_begin(chat *c, const chat_request *request, uint32_t *detail);
+/* One slice of prefill or one token. */
+chat_event chat_step(chat *c);
+/* The next step ends the reply. */
+void chat_end(chat *c, uint8_t reason, uint16_t error);
+/* The next steps give the events of the last reply again, from token `from` on, CHAT_DONE too if it is over. */
+bool chat_resend(chat *c, uint32_t from);
+
+#endif
