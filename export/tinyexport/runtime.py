@@ -213,13 +213,13 @@ class Session:
     @staticmethod
     def _want(want: str | Sequence[bool] | None, n: int) -> np.ndarray:
         flags = np.zeros(n, np.uint8)
-        if want == "all":
-            flags[:] = 1
-        elif want == "last":
-            flags[-1:] = 1
+        if isinstance(want, str):
+            if want not in ("last", "all"):
+                raise RuntimeFault(f"unknown want {want!r}", 'use "last", "all", None or one boolean a token')
+            flags[0 if want == "all" else -1 :] = 1
         elif want is not None:
             given = np.asarray(want)
-            if isinstance(want, str) or given.shape != (n,):
+            if given.shape != (n,):
                 raise RuntimeFault("`want` does not have one flag a token", 'use "last", "all", None or booleans')
             flags[:] = given != 0
         return flags
