@@ -26,10 +26,10 @@ static const char texts[] = "no error\0"
                             "stopped by the caller\0"
                             "unknown error";
 
-/* The index-th string of a list; the last one for what lies beyond. */
-static const char *nth(const char *list, int index)
+/* The string of an error; the last one for what is none. */
+static const char *nth(const char *list, tlm_err err)
 {
-    for (int i = 0; i < index && i < TLM_ERR_COUNT; i++) {
+    for (uint32_t i = 0; i < (uint32_t)err && i < (uint32_t)TLM_ERR_COUNT; i++) {
         while (*list++ != '\0') {
         }
     }
@@ -38,10 +38,10 @@ static const char *nth(const char *list, int index)
 
 const char *tlm_err_name(tlm_err err)
 {
-    return nth(names, (int)err < 0 ? TLM_ERR_COUNT : (int)err);
+    return nth(names, err);
 }
 
 const char *tlm_err_text(tlm_err err)
 {
-    return nth(texts, (int)err < 0 ? TLM_ERR_COUNT : (int)err);
+    return nth(texts, err);
 }

@@ -1,16 +1,15 @@
-/* A session: how much memory, where each block lies, position and rewind. */
+/* A session: how much memory, what lies in it, position and rewind. */
 #include "tlm_session.h"
 
 #include <string.h>
 
+#include "tlm_arena.h"
 #include "tlm_math.h"
 #include "tlm_model.h"
 
-enum { ALIGN = 64 };
-
 static uint64_t align_up(uint64_t n)
 {
-    return (n + (ALIGN - 1u)) & ~(uint64_t)(ALIGN - 1u);
+    return (n + (TLM_ARENA_ALIGN - 1u)) & ~(uint64_t)(TLM_ARENA_ALIGN - 1u);
 }
 
 /* ---- sizes ---- */
@@ -224,90 +223,9 @@ tlm_err tlm_session_need(const tlm_model *model, const tlm_config *config, tlm_n
     return tlm_session_need_with(model, config, &kernels, need);
 }
 
-/* ---- placement ---- */
+/* ---- init ---- */
 
-typedef struct arena {
-    uint8_t *at[TLM_MAX_PIECES];
-    size_t left[TLM_MAX_PIECES];
-    uint32_t n;
-} arena;
-
-static tlm_err arena_init(arena *a, const tlm_mem *pieces, uint32_t n)
-{
-    TLM_CHECK(TLM_ERR_ARG, pieces != NULL && n >= 1u && n <= TLM_MAX_PIECES);
-    a->n = n;
-    for (uint32_t i = 0; i < n; i++) {
-        TLM_CHECK(TLM_ERR_ARG, pieces[i].base != NULL || pieces[i].bytes == 0);
-        const size_t skip = (size_t)(-(uintptr_t)pieces[i].base & (ALIGN - 1u));
-        const bool fits = pieces[i].bytes > skip;
-        a->at[i] = fits ? (uint8_t *)pieces[i].base + skip : NULL;
-        a->left[i] = fits ? pieces[i].bytes - skip : 0;
-    }
-    return TLM_OK;
-}
-
-/* First piece with room; NULL when there is none. */
-static uint8_t *arena_take(arena *a, size_t bytes)
-{
-    for (uint32_t i = 0; i < a->n; i++) {
-        if (a->left[i] >= bytes) {
-            uint8_t *p = a->at[i];
-            a->at[i] += bytes;
-            a->left[i] -= bytes;
-            return p;
-        }
-    }
-    return NULL;
-}
-
-/* Blocks that are not pages. */
-enum { STATE, BATCH, REPACK, BLOCKS };
-
-/* Places every block that is not yet placed and at least `least` bytes long, the largest first. */
-static bool place_blocks(arena *a, const size_t bytes[BLOCKS], uint8_t *at[BLOCKS], size_t least)
-{
-    for (;;) {
-        uint32_t best = BLOCKS;
-        for (uint32_t i = 0; i < BLOCKS; i++) {
-            if (at[i] == NULL && bytes[i] != 0 && bytes[i] >= least && (best == BLOCKS || bytes[i] > bytes[best])) {
-                best = i;
-            }
-        }
-        if (best == BLOCKS) {
-            return true;
-        }
-        at[best] = arena_take(a, bytes[best]);
-        if (at[best] == NULL) {
-            return false;
-        }
-    }
-}
-
-/* Cuts the pages out of each piece in turn, first into where[] (start and count by piece): the page table
- * itself may not have its place yet. */
-typedef struct page_run {
-    uint8_t *base;
-    uint32_t count;
-} page_run;
-
-static bool place_pages(arena *a, const tlm_need *need, page_run runs[TLM_MAX_PIECES])
-{
-    uint32_t missing = need->pages;
-    for (uint32_t i = 0; i < a->n; i++) {
-        const size_t room = a->left[i] / need->page;
-        const uint32_t count = room < missing ? (uint32_t)room : missing;
-        runs[i].base = a->at[i];
-        runs[i].count = count;
-        missing -= count;
-        if (count != 0) {
-            a->at[i] += (size_t)count * need->page;
-            a->left[i] -= (size_t)count * need->page;
-        }
-    }
-    return missing == 0;
-}
-
-static void fill_page_table(tlm_session *s, const page_run runs[TLM_MAX_PIECES])
+static void fill_page_table(tlm_session *s, const tlm_page_run runs[TLM_MAX_PIECES])
 {
     uint32_t page = 0;
     for (uint32_t i = 0; i < TLM_MAX_PIECES; i++) {
@@ -322,19 +240,16 @@ tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_
                               const tlm_kernels *kernels, const tlm_mem *pieces, uint32_t n_pieces)
 {
     tlm_need need;
-    arena a;
+    tlm_arena arena;
     state block;
-    page_run runs[TLM_MAX_PIECES];
-    uint8_t *at[BLOCKS] = {NULL, NULL, NULL};
+    tlm_page_run runs[TLM_MAX_PIECES];
+    uint8_t *at[TLM_BLOCKS];
     TLM_CHECK(TLM_ERR_ARG, s != NULL);
     memset(s, 0, sizeof *s);
-    memset(runs, 0, sizeof runs);
     TLM_TRY(tlm_session_need_with(model, config, kernels, &need));
-    TLM_TRY(arena_init(&a, pieces, n_pieces));
-    const size_t bytes[BLOCKS] = {need.state, need.batch_scratch, need.repack};
-    TLM_CHECK(TLM_ERR_MEMORY, place_blocks(&a, bytes, at, need.page) && place_pages(&a, &need, runs) &&
-                                  place_blocks(&a, bytes, at, 0));
-    state_place(model, config, kernels, need.pages, at[STATE], &block);
+    TLM_CHECK(TLM_ERR_ARG, tlm_arena_init(&arena, pieces, n_pieces));
+    TLM_CHECK(TLM_ERR_MEMORY, tlm_arena_place(&arena, &need, at, runs));
+    state_place(model, config, kernels, need.pages, at[TLM_BLOCK_STATE], &block);
     s->model = model;
     s->kernels = block.kernels;
     *s->kernels = *kernels;
@@ -342,7 +257,7 @@ tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_
     s->logits = block.logits;
     s->attn = block.attn;
     s->single = block.single;
-    s->batch = at[BATCH];
+    s->batch = at[TLM_BLOCK_BATCH];
     s->attn_bytes = (size_t)align_up(kernels->attn_scratch(config->context, model->spec->head_dim));
     s->page_bytes = need.page;
     measure_widths(model, &s->widths);
@@ -354,9 +269,9 @@ tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_
     s->kv_type = (uint8_t)config->kv_type;
     s->batch_in_pages = config->batch_in_pages;
     fill_page_table(s, runs);
-    if (at[REPACK] != NULL) {
-        repack_place(model, kernels, at[REPACK]);
-        s->repacked = (const void *const *)(const void *)at[REPACK];
+    if (at[TLM_BLOCK_REPACK] != NULL) {
+        repack_place(model, kernels, at[TLM_BLOCK_REPACK]);
+        s->repacked = (const void *const *)(const void *)at[TLM_BLOCK_REPACK];
     }
     return TLM_OK;
 }
