@@ -43,7 +43,7 @@ def learning_rate(optim: OptimPart, step: int) -> float:
     return optim.min_lr + 0.5 * (optim.lr - optim.min_lr) * (1 + math.cos(math.pi * done))
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file aside and rename it, so that a reader sees the old one or the new one."""
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -55,7 +55,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _replace(path, lambda aside: aside.write_text(text, "utf-8") and None)
+    _replace(path, lambda aside: aside.write_text(text, "utf-8"))
 
 
 def _loss(model: Any, rounding: Rounding | None, inputs: Any, targets: Any) -> Any:
@@ -214,7 +214,7 @@ class Trainer:
         weights = self.out / ("model.safetensors" if recipe.output.format == "safetensors" else "model.pt")
         _replace(weights, lambda aside: write_checkpoint(recipe, self.model, config, aside))
         _write_json(self.out / "config.json", config)
-        _replace(self.out / self.tok.file, lambda aside: aside.write_bytes(self.tok.data) and None)
+        _replace(self.out / self.tok.file, lambda aside: aside.write_bytes(self.tok.data))
         if recipe.family in ("llama", "gpt_neo"):
             start = {"bos_token_id": self.tok.bos} if self.tok.bos >= 0 else {}
             _write_json(self.out / "generation_config.json", {**start, "eos_token_id": self.tok.eos})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .recipe import ModelPart, Recipe
+from .recipe import ModelPart, Recipe, TrainError
 from .tokenizer import Tokenizer
 
 
@@ -74,37 +74,68 @@ def config_of(recipe: Recipe, tok: Tokenizer) -> dict[str, Any]:
         return llama_config(model, tok)
     if recipe.family == "gpt_neo":
         return gpt_neo_config(model, tok)
-    common: dict[str, Any] = {
-        "model_type": recipe.family,
-        "vocab_size": tok.vocab,
-        "dim": model.dim,
-        "n_layers": model.layers,
-        "n_heads": model.heads,
-        "ffn_dim": model.ffn_dim or 4 * model.dim,
-        "max_seq_len": model.context,
-        "norm_eps": model.norm_eps,
-        "tie_weights": True,
-    }
-    if recipe.family == "bitlm":
-        return common | {"rope_theta": model.rope_theta, "add_bos": tok.bos >= 0}
-    return common | {"gated": model.ffn == "gated", "add_bos": tok.bos >= 0}
+    config = _bitlm_config(model, tok) if recipe.family == "bitlm" else _rms_gpt_config(model, tok)
+    return {**config.to_dict(), "add_bos": tok.bos >= 0, "eos_token_id": tok.eos}
+
+
+def _bitlm_config(model: ModelPart, tok: Tokenizer) -> Any:
+    from ..reference.bitlm import BitLMConfig
+
+    return BitLMConfig(
+        vocab_size=tok.vocab,
+        dim=model.dim,
+        n_layers=model.layers,
+        n_heads=model.heads,
+        n_kv_heads=model.kv_heads or model.heads,
+        ffn_dim=model.ffn_dim or 4 * model.dim,
+        max_seq_len=model.context,
+        rope_theta=model.rope_theta,
+        norm_eps=model.norm_eps,
+    )
+
+
+def _rms_gpt_config(model: ModelPart, tok: Tokenizer) -> Any:
+    from ..reference.rms_gpt import RmsGptConfig
+
+    return RmsGptConfig(
+        vocab_size=tok.vocab,
+        dim=model.dim,
+        n_layers=model.layers,
+        n_heads=model.heads,
+        ffn_dim=model.ffn_dim or 4 * model.dim,
+        max_seq_len=model.context,
+        gated=model.ffn == "gated",
+        act="silu" if model.ffn == "gated" else "gelu",
+        norm_eps=model.norm_eps,
+    )
 
 
 def build(recipe: Recipe, tok: Tokenizer) -> Any:
     """A freshly initialised module of the recipe's family; call it with int64 ids [batch, positions]."""
-    config = config_of(recipe, tok)
-    if recipe.family in ("llama", "gpt_neo"):
-        import transformers
-
-        kind = transformers.LlamaForCausalLM if recipe.family == "llama" else transformers.GPTNeoForCausalLM
-        return kind(kind.config_class(**{k: v for k, v in config.items() if k not in ("architectures", "torch_dtype")}))
     if recipe.family == "bitlm":
         from ..reference.bitlm import BitLM
 
-        return BitLM.from_config(config)
-    from ..reference.rms_gpt import RmsGpt
+        return BitLM(_bitlm_config(recipe.model, tok))
+    if recipe.family == "rms_gpt":
+        from ..reference.rms_gpt import RmsGpt
 
-    return RmsGpt.from_config(config)
+        return RmsGpt(_rms_gpt_config(recipe.model, tok))
+    config = {k: v for k, v in config_of(recipe, tok).items() if k not in ("architectures", "torch_dtype")}
+    return _transformers_model(recipe.family, config)
+
+
+def _transformers_model(family: str, config: dict[str, Any]) -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise TrainError(
+            f"the family {family} is trained through transformers, which is not installed",
+            "pip install 'tinyexport[train]'",
+        ) from None
+    transformers.utils.logging.set_verbosity_error()
+    if family == "llama":
+        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
+    return transformers.GPTNeoForCausalLM(transformers.GPTNeoConfig(**config))
 
 
 def logits_of(output: Any) -> Any:

@@ -110,8 +110,8 @@ def from_bytes(data: bytes, file: str, part: TokenizerPart) -> Tokenizer:
     for piece in filter(None, (part.bos, part.eos)):
         if tok.token_to_id(piece) is None:
             raise TrainError(f"{file} has no piece {piece!r}", "set tokenizer.bos and tokenizer.eos in the recipe")
-    bos = tok.token_to_id(part.bos) if part.bos else -1
-    return Tokenizer(file, data, tok.get_vocab_size(), bos, tok.token_to_id(part.eos), tok)
+    bos, eos = (tok.token_to_id(piece) if piece else None for piece in (part.bos, part.eos))
+    return Tokenizer(file, data, tok.get_vocab_size(), -1 if bos is None else bos, -1 if eos is None else eos, tok)
 
 
 def make_tokenizer(recipe: Recipe, texts: Iterator[str]) -> Tokenizer:

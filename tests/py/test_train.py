@@ -1,0 +1,316 @@
+"""Training: recipes, resuming to the bit, the last good checkpoint, and what is learned of a chat."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from tinyexport.train import RecipeError, TrainError, cli_train, load_recipe
+from tinyexport.train.data import IGNORED, batch_at, build_streams, encode_dialogue, source_texts, tokenizer_documents
+from tinyexport.train.loop import STATE_FILE, Trainer, learning_rate
+from tinyexport.train.models import build, parameter_count, read_weights
+from tinyexport.train.recipe import FAMILIES, Recipe, TokenizerPart
+from tinyexport.train.tokenizer import from_bytes, make_tokenizer, train_bpe
+
+ROOT = Path(__file__).resolve().parents[2]
+STORY = "Once upon a time, a small cat named Tim sat on a red mat. Tim was happy. He saw a big dog and ran away."
+CHAT = """User: hi, how are you?
+Bot: I'm good, thanks!<|endoftext|>
+User: what did you do?
+Bot: I sat on a mat.<|endoftext|>
+
+User: hello
+Bot: Hello there!<|endoftext|>
+"""
+
+RECIPE = """
+name = "tiny"
+family = "{family}"
+[model]
+dim = 16
+layers = 2
+heads = 2
+ffn_dim = 24
+context = 16
+[tokenizer]
+kind = "{kind}"
+vocab = {vocab}
+[data]
+valid = "valid.txt"
+[[data.train]]
+path = "stories.txt"
+[optim]
+steps = 12
+batch = 4
+lr = 1e-2
+warmup = 2
+eval_every = 4
+save_every = 4
+[output]
+format = "{format}"
+[reduced.optim]
+steps = 4
+"""
+
+
+def write_recipe(folder: Path, family: str = "llama", kind: str = "bpe", fmt: str = "safetensors") -> Path:
+    stories = [STORY.replace("Tim", name).replace("red", colour) for name in "ABCDEF" for colour in ("red", "blue")]
+    (folder / "stories.txt").write_text("\n<|endoftext|>\n".join(stories) + "\n<|endoftext|>\n", "utf-8")
+    (folder / "valid.txt").write_text("\n\n".join(stories[:3]), "utf-8")
+    (folder / "chat.txt").write_text(CHAT * 12, "utf-8")
+    path = folder / "recipe.toml"
+    path.write_text(RECIPE.format(family=family, kind=kind, vocab=300 if kind == "bpe" else 40, format=fmt), "utf-8")
+    return path
+
+
+def edited(path: Path, old: str, new: str) -> Path:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+    return path
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return read_weights(folder)
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named", "hint"),
+    [
+        ("lr = 1e-2", "lrr = 1e-2", "optim.lrr", "optim.lr"),
+        ("warmup = 2", "warm_up = 2", "optim.warm_up", "optim.warmup"),
+        ("dim = 16\n", "dimm = 16\n", "model.dimm", "model.dim"),
+        ('name = "tiny"', 'name = "tiny"\nfamliy = "x"', "famliy", "family"),
+        ("[reduced.optim]", "[reduced.optimm]", "optimm", "optim"),
+        ('path = "stories.txt"', 'path = "stories.txt"\nkinds = "chat"', "data.train[0].kinds", "data.train[0].kind"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_closest_known_one(
+    tmp_path: Path, old: str, new: str, named: str, hint: str
+) -> None:
+    path = edited(write_recipe(tmp_path), old, new)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert named in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("lr = 1e-2", 'lr = "fast"', "optim.lr"),
+        ("steps = 12", "", "optim.steps"),
+        ("steps = 12", "steps = true", "optim.steps"),
+        ("heads = 2", "heads = 3", "3 heads"),
+        ('family = "llama"', 'family = "lama"', "family"),
+        ("warmup = 2", "warmup = 99", "warmup"),
+        ("[model]", "[model", "can not be read"),
+    ],
+)
+def test_a_wrong_value_is_refused(tmp_path: Path, old: str, new: str, word: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(edited(write_recipe(tmp_path), old, new))
+    assert word in caught.value.message
+
+
+def test_reduced_overrides_and_nothing_else(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    whole, small = load_recipe(path), load_recipe(path, reduced=True)
+    assert (whole.optim.steps, small.optim.steps) == (12, 4)
+    assert dataclasses.replace(small, optim=whole.optim) == whole
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/recipe*.toml")), ids=lambda p: p.parent.name)
+def test_every_example_recipe_is_valid_and_has_a_reduced_setting(path: Path) -> None:
+    whole, small = load_recipe(path), load_recipe(path, reduced=True)
+    assert small.optim.steps * small.optim.batch < whole.optim.steps * whole.optim.batch
+
+
+def test_the_rate_warms_up_and_follows_a_cosine_to_the_end(tmp_path: Path) -> None:
+    optim = dataclasses.replace(load_recipe(write_recipe(tmp_path)).optim, steps=100, warmup=10, lr=1.0, min_lr=0.1)
+    assert learning_rate(optim, 0) == pytest.approx(0.1)
+    assert learning_rate(optim, 9) == learning_rate(optim, 10) == pytest.approx(1.0)
+    assert learning_rate(optim, 55) == pytest.approx(0.55)
+    assert 0.1 < learning_rate(optim, 99) < 0.102
+
+
+# Data
+
+
+def tiny_tokenizer() -> object:
+    part = TokenizerPart(vocab=300)
+    return from_bytes(train_bpe(iter([STORY, CHAT]), part), "tokenizer.json", part)
+
+
+def test_only_replies_and_their_end_are_learned() -> None:
+    tok = tiny_tokenizer()
+    dialogue = CHAT.split("\n\n")[0]
+    ids, learn = encode_dialogue(dialogue, tok, "<|endoftext|>")
+    learned = [tok._impl.decode([i], skip_special_tokens=False) for i, on in zip(ids, learn, strict=True) if on]
+    assert "".join(learned) == " I'm good, thanks!<|endoftext|> I sat on a mat.<|endoftext|>"
+    whole = tok._impl.decode(ids, skip_special_tokens=False)
+    assert whole == "<s>" + dialogue
+
+
+def test_a_prompt_has_the_ids_that_the_dialogue_was_trained_with() -> None:
+    tok = tiny_tokenizer()
+    ids, learn = encode_dialogue("User: hi\nBot: Hello there!<|endoftext|>", tok, "<|endoftext|>")
+    assert ids[: learn.index(True)] == [tok.bos, *tok.encode("User: hi\nBot:")]
+
+
+def chat_recipe(folder: Path) -> Recipe:
+    path = edited(write_recipe(folder), 'path = "stories.txt"', 'path = "chat.txt"\nkind = "chat"')
+    return load_recipe(path)
+
+
+def test_batches_hide_what_is_not_learned_and_depend_on_the_step_alone(tmp_path: Path) -> None:
+    recipe = chat_recipe(tmp_path)
+    texts = source_texts(recipe)
+    tok = make_tokenizer(recipe, tokenizer_documents(recipe, texts))
+    streams = build_streams(recipe, texts, tok)
+    inputs, targets = batch_at(streams, 16, 8, seed=1, step=3)
+    again = batch_at(streams, 16, 8, seed=1, step=3)
+    other = batch_at(streams, 16, 8, seed=1, step=4)
+    assert torch.equal(inputs, again[0]) and torch.equal(targets, again[1])
+    assert not torch.equal(inputs, other[0])
+    shown = targets != IGNORED
+    assert torch.equal(targets[:, :-1][shown[:, :-1]], inputs[:, 1:][shown[:, :-1]])
+    share = float(np.mean(streams[0].learn))
+    assert 0.2 < share < 0.8
+    assert bool((inputs[:, 0] == tok.bos).all())  # chat windows begin where a dialogue does
+
+
+def test_the_gradient_of_a_masked_position_is_zero(tmp_path: Path) -> None:
+    recipe = chat_recipe(tmp_path)
+    trainer = Trainer(recipe, tmp_path / "run")
+    inputs, targets = batch_at(trainer.streams, 16, 1, seed=1, step=0)
+    logits = trainer.model(inputs).logits
+    logits.retain_grad()
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED).backward()
+    moved = logits.grad.abs().sum(-1)[0] > 0
+    assert torch.equal(moved, targets[0] != IGNORED)
+
+
+@pytest.mark.parametrize("missing", ["nowhere.txt", "empty.txt", "short.txt"])
+def test_a_text_that_can_not_be_used_is_an_error_with_the_recipes_hint(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "empty.txt").write_text(" \n", "utf-8")
+    (tmp_path / "short.txt").write_text("Hi.", "utf-8")
+    path = edited(write_recipe(tmp_path), 'path = "stories.txt"', f'path = "{missing}"')
+    edited(path, '"valid.txt"', '"valid.txt"\nhint = "ask the librarian"')
+    with pytest.raises(TrainError) as caught:
+        cli_train(path, out=tmp_path / "run", progress=False)
+    assert missing in caught.value.message
+    assert caught.value.hint == (
+        "give more text, or a smaller model.context" if "short" in missing else "ask the librarian"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+# Runs
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_falls_and_the_checkpoint_holds_what_was_trained(tmp_path: Path, family: str) -> None:
+    if family in ("llama", "gpt_neo"):
+        pytest.importorskip("transformers")
+    path = write_recipe(
+        tmp_path, family, "unigram" if family == "bitlm" else "bpe", "pt" if family == "bitlm" else "safetensors"
+    )
+    edited(path, "steps = 12", "steps = 30")
+    trainer = Trainer(load_recipe(path), tmp_path / "run")
+    before = trainer.evaluate()
+    result = trainer.train()
+    assert before is not None and result.valid_loss is not None
+    assert result.valid_loss < before - 0.5
+    saved = weights_of(tmp_path / "run")
+    for name, value in trainer.model.named_parameters():
+        assert torch.equal(saved[name], value.detach()), name
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["vocab_size"] == trainer.tok.vocab
+    assert (tmp_path / "run" / "loss.svg").read_text().startswith("<svg")
+    assert not list((tmp_path / "run").glob(".*"))  # nothing half-written is left
+
+
+@pytest.mark.parametrize("family", ["llama", "bitlm"])
+def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path: Path, family: str) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, family))
+    Trainer(recipe, tmp_path / "whole").train()
+    Trainer(recipe, tmp_path / "parts").train(until=6)
+    Trainer(recipe, tmp_path / "parts", resume=True).train(until=9)
+    Trainer(recipe, tmp_path / "parts", resume=True).train()
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    last = [(tmp_path / run / "loss.csv").read_text().splitlines()[-1].split(",") for run in ("whole", "parts")]
+    assert last[0][2:] == last[1][2:]  # the same validation loss; training loss is a mean since the last row
+
+
+def test_what_can_not_be_resumed_is_refused(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    with pytest.raises(TrainError, match="nothing to resume"):
+        cli_train(path, resume=True, out=tmp_path / "run", progress=False)
+    cli_train(path, reduced=True, out=tmp_path / "run", progress=False)
+    with pytest.raises(TrainError, match="another recipe"):
+        cli_train(path, resume=True, out=tmp_path / "run", progress=False)
+    (tmp_path / "run" / STATE_FILE).write_bytes(b"no state")
+    with pytest.raises(TrainError, match="damaged"):
+        cli_train(path, reduced=True, resume=True, out=tmp_path / "run", progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(load_recipe(write_recipe(tmp_path)), tmp_path / "run")
+    trainer.train(until=5)  # saved at 4 and at 5
+    kept = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    with torch.no_grad():
+        next(iter(trainer.model.parameters()))[:] = math.nan
+    with pytest.raises(TrainError) as caught:
+        trainer.train()
+    assert "step 6" in caught.value.message
+    assert str(tmp_path / "run") in caught.value.hint
+    with pytest.raises(TrainError, match="not finite"):
+        trainer.save()
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == kept
+    assert all(bool(torch.isfinite(t).all()) for t in weights_of(tmp_path / "run").values())
+
+
+def test_fine_tuning_begins_from_the_named_run(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    first = Trainer(load_recipe(path), tmp_path / "base")
+    first.train()
+    tuned = Trainer(dataclasses.replace(load_recipe(path), init="base"), tmp_path / "tuned")
+    assert tuned.tok.data == first.tok.data
+    assert tuned.evaluate() == pytest.approx(first.evaluate(), abs=1e-6)
+    edited(path, "dim = 16", "dim = 32")
+    with pytest.raises(TrainError, match="does not fit"):
+        Trainer(dataclasses.replace(load_recipe(path), init="base"), tmp_path / "wrong")
+    with pytest.raises(TrainError, match="can not be read"):
+        Trainer(dataclasses.replace(load_recipe(path), init="nowhere"), tmp_path / "wrong")
+
+
+SIZES = [
+    ("llama", 1024, {"dim": 48, "layers": 1, "heads": 4, "kv_heads": 2, "ffn_dim": 192, "context": 128}, 83_856),
+    ("bitlm", 192, {"dim": 128, "layers": 5, "heads": 4, "ffn_dim": 336, "context": 512}, 998_784),
+    ("gpt_neo", 14_019, {"dim": 128, "layers": 8, "heads": 16, "ffn_dim": 512, "context": 256}, 3_410_560),
+]
+
+
+@pytest.mark.parametrize(("family", "vocab", "sizes", "count"), SIZES, ids=[s[0] for s in SIZES])
+def test_published_shapes_have_their_published_sizes(
+    tmp_path: Path, family: str, vocab: int, sizes: dict[str, int], count: int
+) -> None:
+    pytest.importorskip("transformers")
+    recipe = load_recipe(write_recipe(tmp_path, family))
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **sizes))
+    tok = dataclasses.replace(tiny_tokenizer(), vocab=vocab)
+    assert parameter_count(build(recipe, tok)) == count
