@@ -7,7 +7,6 @@ The weights are random but well scaled, so that logits differ clearly.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,9 @@ def write(family: str, folder: Path, *, real: bool = False, seed: int = 0, size:
     rng = np.random.default_rng(seed)
     if family == "rms_gpt":
         return _write_rms_gpt(folder, rng, real, size)
-    return {"tinytalk": _write_tinytalk, "tinybuddy": _write_tinybuddy, "bitlm": _write_bitlm}[family](folder, rng, real)
+    return {"tinytalk": _write_tinytalk, "tinybuddy": _write_tinybuddy, "bitlm": _write_bitlm}[family](
+        folder, rng, real
+    )
 
 
 def linear(rng: np.random.Generator, rows: int, cols: int) -> np.ndarray:
@@ -79,8 +80,15 @@ def _write_tinytalk(folder: Path, rng: np.random.Generator, real: bool) -> Path:
 
 
 def _write_tinybuddy(folder: Path, rng: np.random.Generator, real: bool) -> Path:
-    """Llama directory with a BOOL mask buffer and a duplicate of the tied head; BOS is prepended."""
-    vocab, dim, layers, ffn, context = (1024, 48, 1, 192, 128) if real else (290, 24, 2, 40, 32)
+    """TinyBuddy; BOS is prepended."""
+    sizes = (1024, 48, 1, 192, 128) if real else (290, 24, 2, 40, 32)
+    return write_llama(folder, rng, *sizes)
+
+
+def write_llama(
+    folder: Path, rng: np.random.Generator, vocab: int, dim: int, layers: int, ffn: int, context: int
+) -> Path:
+    """A Llama directory with 4 query and 2 kv heads, a BOOL mask buffer and a duplicate of the tied head."""
     heads, kv_heads = 4, 2
     t = _llama_tensors(rng, vocab, dim, layers, dim // heads * kv_heads, ffn)
     t["lm_head.weight"] = t["model.embed_tokens.weight"].copy()

@@ -10,6 +10,7 @@ from pathlib import Path
 import families
 import numpy as np
 import pytest
+
 from tinyexport import loaders
 from tinyexport.errors import CheckpointError, ConfigError, TinyError, TokenizerError
 
@@ -52,7 +53,7 @@ class TestSafetensors:
         names, where = list(tensors), {}
         for number, part in enumerate((names[:3], names[3:])):
             save_file({n: tensors[n] for n in part}, tmp_path / f"model-{number}.safetensors")
-            where.update({n: f"model-{number}.safetensors" for n in part})
+            where.update(dict.fromkeys(part, f"model-{number}.safetensors"))
         index = tmp_path / "model.safetensors.index.json"
         index.write_text(json.dumps({"weight_map": where}))
         assert_exact(loaders.load(str(tmp_path)), tensors)
@@ -61,7 +62,9 @@ class TestSafetensors:
         with pytest.raises(CheckpointError, match=r"model-1\.safetensors, which is not there"):
             loaders.load(str(tmp_path))
 
-    @pytest.mark.parametrize("index", ["", "[]", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": "../b"}}'])
+    @pytest.mark.parametrize(
+        "index", ["", "[]", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": "../b"}}']
+    )
     def test_a_broken_index_is_refused(self, tmp_path: Path, index: str) -> None:
         (tmp_path / "model.safetensors.index.json").write_text(index)
         with pytest.raises(CheckpointError):
@@ -217,7 +220,9 @@ class TestFilesBeside:
         self.make(tmp_path, "a.pt", "config.json", "tokenizer.json")
         (tmp_path / "other").mkdir()
         self.make(tmp_path / "other", "mine.json", "tokenizer.json")
-        raw = loaders.load(str(tmp_path / "a.pt"), config=str(tmp_path / "other/mine.json"), tokenizer=str(tmp_path / "other"))
+        raw = loaders.load(
+            str(tmp_path / "a.pt"), config=str(tmp_path / "other/mine.json"), tokenizer=str(tmp_path / "other")
+        )
         assert raw.config == {"from": "mine.json"}
         assert raw.tokenizer_files["tokenizer_json"] == tmp_path / "other/tokenizer.json"
         with pytest.raises(ConfigError, match="no config file"):
