@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from tinyexport import quant
 from tinyexport.blob.content import BlobContent, reading_order
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind, TensorType

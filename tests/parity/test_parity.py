@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from random_spec import KV_TYPES, MATRIX_TYPES, RandomModel, packed_types, random_model
+
 from tinyexport.blob import writer
 from tinyexport.blob.schema import TensorType
 from tinyexport.native import NativeFault, lib

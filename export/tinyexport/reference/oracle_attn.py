@@ -53,7 +53,8 @@ def attention(q: np.ndarray, cache: Cache, t: int, window: int, scale: float) ->
 
 
 def _softmax_terms(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """e_t and 1/Z of scores [..., positions]."""
+    """e_t and 1/Z of scores [..., positions]; OracleError when a score is not finite (rule 3)."""
+    om.absmax(score)
     e = om.exp(score - score.max(axis=-1, keepdims=True))
     return e, om.ONE / om.sum8(e)
 

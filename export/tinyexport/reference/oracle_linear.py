@@ -70,6 +70,7 @@ class Linear:
             codes, scales = inp.vector()
             total = om.int_product(codes, self._codes.T)  # |sum| <= 127 * 65536
             return total * (F(self.t.scale) * scales)[:, None]
+        om.absmax(inp.x)  # rule 3: refused when not finite
         return self._float_products(_pad_last(inp.x, 8))
 
     def _block_products(self, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -73,10 +73,11 @@ class OracleSampler:
     def sample(self, logits: np.ndarray) -> Choice:
         """Draw from float32 logits [vocab]."""
         ids, values = self._ranked(np.asarray(logits, F))
-        logprobs = values - values[0] - om.log(running_sum(om.exp(values - values[0]))[-1:])
+        om.absmax(values)
+        logprobs = (values - values[0]) - om.log(running_sum(om.exp(values - values[0]))[-1:])
         at = 0 if self.temperature == 0 else self._draw(values)
         self.accept(int(ids[at]))
-        return Choice(int(ids[at]), float(logprobs[at]), self._logprob_all(logits, values[at]), len(ids))
+        return Choice(int(ids[at]), float(logprobs[at]), self._logprob_all(logits, logits[ids[at]]), len(ids))
 
     def _ranked(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids and penalised logits of the top-k candidates in rank order (rule 21)."""
@@ -92,7 +93,8 @@ class OracleSampler:
 
     def _draw(self, values: np.ndarray) -> int:
         e = om.exp((values - values[0]) * (om.ONE / self.temperature))
-        e = e[: int((e >= self.min_p).sum())]
+        below = np.flatnonzero(e < self.min_p)
+        e = e[: below[0]] if below.size else e
         prefix = running_sum(e)
         kept = int(np.argmax(prefix >= self.top_p * prefix[-1])) + 1
         target = F(self._rng.next() >> 8) * om.const("0x1p-24") * prefix[kept - 1]
@@ -101,8 +103,17 @@ class OracleSampler:
 
     @staticmethod
     def _logprob_all(logits: np.ndarray, value: np.float32) -> float:
-        top = logits.max()
-        return float(value - top - om.log(running_sum(om.exp(logits - top))[-1:])[0])
+        """Rule 24 over the whole vocabulary: the maximum so far rescales the sum when a larger logit arrives."""
+        top, total = logits[0], om.ONE
+        so_far = np.maximum.accumulate(logits)
+        rises = [*(np.flatnonzero(so_far[1:] > so_far[:-1]) + 1), len(logits)]
+        at = 1
+        for rise in rises:
+            total = running_sum(np.concatenate([[total], om.exp(logits[at:rise] - top)]))[-1]
+            if rise < len(logits):
+                total = total * om.exp(top - logits[rise])[()] + om.ONE
+                top, at = logits[rise], rise + 1
+        return float((value - top) - om.log(np.asarray(total))[()])
 
 
 def running_sum(v: np.ndarray) -> np.ndarray:
