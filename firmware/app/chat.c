@@ -123,6 +123,11 @@ static void make_room_for(chat *c, size_t count, uint32_t max_tokens)
         drop(c, too_many(c, c->n_exchanges, (uint32_t)count));
 }
 
+static void open_reply(chat *c, bool stops)
+{
+    reply_init(&c->reply, &c->model, stops && (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0, c->first > base(c));
+}
+
 static uint16_t start_sampler(chat *c, const chat_request *r)
 {
     const tlm_err err = tlm_sampler_init(&c->sampler, &r->sampling);
@@ -132,12 +137,12 @@ static uint16_t start_sampler(chat *c, const chat_request *r)
 
 static void start_reply(chat *c, const chat_request *r)
 {
-    reply_init(&c->reply, &c->model, (r->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
     for (uint32_t i = c->n_ids > TLM_MAX_REPEAT ? c->n_ids - TLM_MAX_REPEAT : 0; i < c->n_ids; i++)
         tlm_sampler_accept(&c->sampler, c->ids[i]);
     c->flags = r->flags;
     c->max_tokens = r->max_tokens;
     c->first = c->n_ids;
+    open_reply(c, true);
     c->n_tokens = 0;
     c->logprob_sum = 0.0f;
     c->busy = c->any = true;
@@ -197,7 +202,7 @@ static void trim(chat *c, uint32_t end)
 {
     uint32_t kept = 0;
     bool stopped;
-    reply_init(&c->reply, &c->model, false);
+    open_reply(c, false);
     while (kept < c->n_tokens && reply_add(&c->reply, c->ids[c->first + kept], &stopped) == TLM_OK &&
            c->reply.total + c->reply.held <= end)
         kept++;
@@ -332,7 +337,7 @@ bool chat_resend(chat *c, uint32_t from)
 {
     if (!c->open || !c->any)
         return false;
-    reply_init(&c->reply, &c->model, (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
+    open_reply(c, true);
     c->replay_at = 0;
     c->replay_from = from;
     c->replaying = true;

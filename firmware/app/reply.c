@@ -4,10 +4,11 @@
 
 #include "frame.h"
 
-void reply_init(reply_text *r, const tlm_model *model, bool stops)
+void reply_init(reply_text *r, const tlm_model *model, bool stops, bool continues)
 {
     r->model = model;
     tlm_decoder_init(&r->decoder, true);
+    r->decoder.started = continues;
     r->stops = stops;
     r->held = r->given = 0;
     r->total = r->crc = 0;

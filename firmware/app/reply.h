@@ -22,7 +22,8 @@ typedef struct reply_text {
     uint32_t crc;    /* of these */
 } reply_text;
 
-void reply_init(reply_text *r, const tlm_model *model, bool stops);
+/* `continues`: the reply follows a text, so that a space at its beginning stays. */
+void reply_init(reply_text *r, const tlm_model *model, bool stops, bool continues);
 /* Takes a token; text[0..given) is then what it released. *stopped: a stop string is complete, and `given` ends
  * before it; the reply is over. */
 tlm_err reply_add(reply_text *r, uint32_t id, bool *stopped);

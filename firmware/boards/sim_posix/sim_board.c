@@ -1,0 +1,148 @@
+#define _DEFAULT_SOURCE
+#include "sim_board.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Boards that the desk can stand in for. Memory: the app's pieces on that board, after stacks and reserve; the
+ * Cardputer's are what boards.toml expects, less 32 KB. */
+static const struct twin {
+    const char *name;
+    uint32_t pieces[TLM_MAX_PIECES];
+    uint16_t batch;
+    uint16_t max_text;
+    bool batch_in_pages;
+    uint32_t head_rows;
+    tlm_kv_type kv;
+} twins[] = {
+    {"cardputer", {163840, 98304, 32768, 0}, 16, 512, true, 256, TLM_KV_I8},
+    {"esp32s3_devkit", {180224, 98304, 32768, 0}, 16, 512, true, 256, TLM_KV_I8},
+    {"esp32s3_devkit_psram", {8126464, 131072, 0, 0}, 16, 1024, false, 256, TLM_KV_I8},
+};
+
+#define DESK_MEMORY (192u << 20)
+
+static const char *const kv_names[] = {"f32", "f16", "i8", "i4"};
+
+void sim_options_default(sim_options *options)
+{
+    memset(options, 0, sizeof *options);
+    options->head_rows = UINT32_MAX;
+    options->slots = 2;
+}
+
+static void sim_reboot(void *ctx)
+{
+    sim_board *s = ctx;
+    s->reboot_wanted = true;
+}
+
+static void sim_facts(void *ctx, board_facts *facts)
+{
+    const sim_board *s = ctx;
+    facts->chip = "this computer";
+    facts->flash_mode = s->models.bytes != NULL ? "emulated flash" : "file";
+}
+
+static uint64_t sim_random(void *ctx)
+{
+    sim_board *s = ctx;
+    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
+    return s->random >> 11 ^ s->random << 31;
+}
+
+static const char *take_pieces(sim_board *s, const uint32_t *pieces)
+{
+    size_t total = 0;
+    for (uint32_t i = 0; i < TLM_MAX_PIECES; i++)
+        total += pieces[i];
+    if (posix_memalign(&s->memory, 64, total) != 0)
+        return "there is not enough memory";
+    uint8_t *at = s->memory;
+    for (uint32_t i = 0; i < TLM_MAX_PIECES && pieces[i] != 0; i++) {
+        s->board.pieces[i].base = at;
+        s->board.pieces[i].bytes = pieces[i];
+        s->board.n_pieces = i + 1;
+        at += pieces[i];
+    }
+    return NULL;
+}
+
+static const char *choose_kv(board *b, const char *name)
+{
+    for (size_t i = 0; i < sizeof kv_names / sizeof kv_names[0]; i++)
+        if (name == NULL || strcmp(name, kv_names[i]) == 0) {
+            if (name != NULL)
+                b->session.kv_type = (tlm_kv_type)i;
+            return NULL;
+        }
+    return "--kv is one of f32, f16, i8, i4";
+}
+
+static const char *be_like(board *b, const char *name, uint32_t *pieces)
+{
+    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++)
+        if (strcmp(name, twins[i].name) == 0) {
+            memcpy(pieces, twins[i].pieces, sizeof twins[i].pieces);
+            b->max_text = twins[i].max_text;
+            b->session.batch = twins[i].batch;
+            b->session.batch_in_pages = twins[i].batch_in_pages;
+            b->session.head_rows = twins[i].head_rows;
+            b->session.kv_type = twins[i].kv;
+            b->session.repack = false;
+            return NULL;
+        }
+    return "--like knows cardputer, esp32s3_devkit and esp32s3_devkit_psram";
+}
+
+const char *sim_board_init(sim_board *s, const sim_options *o)
+{
+    board *b = &s->board;
+    uint32_t pieces[TLM_MAX_PIECES] = {DESK_MEMORY, 0, 0, 0};
+    memset(s, 0, sizeof *s);
+    s->random = 0x853c49e6748fea9bu;
+    b->ctx = s;
+    b->name = "sim_posix";
+    b->max_text = 1900;
+    b->window = 16384;
+    b->random = sim_random;
+    b->reboot = sim_reboot;
+    b->facts = sim_facts;
+    b->slots = o->slots;
+    b->session.kv_type = TLM_KV_I8;
+    b->session.batch = TLM_MAX_BATCH;
+    b->session.repack = true;
+    const char *wrong = o->like != NULL ? be_like(b, o->like, pieces) : NULL;
+    if (wrong == NULL)
+        wrong = choose_kv(b, o->kv);
+    if (wrong != NULL)
+        return wrong;
+    b->session.context = o->context;
+    if (o->batch != 0)
+        b->session.batch = o->batch < TLM_MAX_BATCH ? o->batch : TLM_MAX_BATCH;
+    if (o->head_rows != UINT32_MAX)
+        b->session.head_rows = o->head_rows;
+    if (o->memory != 0) {
+        memset(pieces, 0, sizeof pieces);
+        pieces[0] = o->memory & ~63u;
+        b->session.repack = false;
+    }
+    b->session.backend = o->backend;
+    if (o->parallel != NULL)
+        b->session.parallel = *o->parallel;
+    return take_pieces(s, pieces);
+}
+
+void sim_board_free(sim_board *s)
+{
+    free(s->memory);
+    s->memory = NULL;
+}
+
+void sim_board_flash(sim_board *s, uint8_t *bytes, uint32_t size)
+{
+    sim_flash_init(&s->models, bytes, size, SIM_SECTOR);
+    sim_flash_init(&s->settings, bytes + size, SIM_SETTINGS_BYTES, SIM_SECTOR);
+    s->board.models = &s->models.flash;
+    s->board.settings = &s->settings.flash;
+}
