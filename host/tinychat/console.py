@@ -59,7 +59,7 @@ class ChatConsole:
     def __init__(self, conversation: Conversation, out: TextIO | None = None) -> None:
         self.conversation = conversation
         self._out = out or sys.stdout
-        self._rich = Console(file=self._out, highlight=False, soft_wrap=True)
+        self._rich = Console(file=self._out, highlight=False)
         self._status = StatusLine(self._out)
         conversation.notice = self._notice
         conversation.device.session.on_log = self._log
@@ -83,16 +83,17 @@ class ChatConsole:
 
     def _turn(self, text: str) -> None:
         writer = WrappedWriter(self._out)
-        if self.conversation.story and text:
-            writer.write(text)
-        self._first = True
+        begin = text if self.conversation.story else ""  # a story reads from its first word
+        first = True
 
         def show(token: Token) -> None:
-            self._status.clear()
-            piece = token.text
-            if self._first and not self.conversation.story:
+            nonlocal first
+            piece = begin + token.text if first else token.text
+            if not self.conversation.story and first:
                 piece = piece.lstrip()
-            self._first = self._first and not piece
+            if piece:
+                self._status.clear()
+                first = False
             writer.write(piece)
 
         current: list[Reply] = []

@@ -10,13 +10,14 @@ with Device.open("auto") as device:          # or "/dev/ttyACM0", "COM3", "socke
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .errors import ChatError, LinkLostError, NoModelError
+from .errors import ChatError, DeviceError, LinkLostError, NoModelError
 from .faults import UPLOAD_HINT, make
 from .protocol import ANY_POSITION, AUTO, Error, GenerateFlag, Mode, ModelState, SettingsField
 from .reply import KV_NAMES, Info, Reply
@@ -104,15 +105,17 @@ class Device:
                 What is not given is as in `settings`; without a seed the device draws one.
 
         Returns:
-            The reply: iterate it for tokens, or call `.wait()`.
+            The reply: iterate it for tokens, or call `.wait()`. The request is sent with the first step of that.
 
         Raises:
             NoModelError: there is no model. Other errors come while the reply is iterated.
         """
+        self._settle()
         return self._generate(Mode.CHAT, text, self._expect, options)
 
     def generate(self, prompt: str, **options: Any) -> Reply:
         """Continues `prompt` as it is, in an empty context: no template, no history. Options as for `chat`."""
+        self._settle()
         return self._generate(Mode.RAW, prompt, ANY_POSITION, options)
 
     def stop(self) -> None:
@@ -122,6 +125,7 @@ class Device:
 
     def reset(self) -> None:
         """A new conversation."""
+        self._settle()
         self.session.call_steadily("reset")
         self._expect = 0
 
@@ -137,8 +141,21 @@ class Device:
         if len(text.encode("utf-8", "surrogateescape")) > limit:
             raise make(Error.TOO_LONG, limit, f"the text is longer than the {limit} bytes that the device takes")
         stream = ReplyStream(self.session, values, options.get("on_progress"))
-        self.last = Reply(stream, self._ended, self._reply_failed)
+        self.last = Reply(stream, self._ended, self._recover)
         return self.last
+
+    def _settle(self) -> None:
+        """Ends a reply that was left half read: the device does one thing at a time."""
+        last, self.last = self.last, None
+        if last is None or last.ended or not last.begun:
+            return
+        last.stop()
+        with contextlib.suppress(ChatError):
+            last.wait()
+        if not last.ended:  # it was interrupted while it waited, and can not go on
+            self._expect = ANY_POSITION
+            with contextlib.suppress(DeviceError):
+                self.session.call("stop")
 
     def _check_model(self) -> None:
         welcome = self.session.welcome
@@ -179,36 +196,42 @@ class Device:
         position = reply.stats.position if reply.stats else None
         self._expect = ANY_POSITION if position is None else position
 
-    def _reply_failed(self, reply: Reply, err: ChatError) -> ChatError:
-        """Mends the line after a failed reply, and says what was lost."""
+    def _recover(self, reply: Reply, stream: ReplyStream, err: ChatError) -> ReplyStream:
+        """Mends the line after a failed reply. Begins it anew where nothing was lost, else says what was."""
         if isinstance(err, (LinkLostError, SessionOverError)):
-            return self._lost_in_reply(reply, err)
+            return self._begin_again(reply, stream, err)
         if getattr(err, "number", 0) == Error.CONVERSATION:
             self._expect = getattr(err, "detail", 0)
-            return ConversationLostError(
+            raise ConversationLostError(
                 "The device's conversation is not the one we were in: it restarted, or somebody used its keys.",
                 "say it again to go on from there, or start a new one with /new",
-            )
-        if getattr(err, "number", 0) == Error.NO_MODEL:
-            return make(Error.NO_MODEL, 0, "there is no model on the device")
-        return err
+            ) from err
+        raise err
 
-    def _lost_in_reply(self, reply: Reply, err: ChatError) -> LinkLostError:
-        arrived = f"{len(reply.tokens)} token{'s' if len(reply.tokens) != 1 else ''} of its reply had arrived"
+    def _begin_again(self, reply: Reply, stream: ReplyStream, err: ChatError) -> ReplyStream:
+        count = len(reply.tokens)
+        arrived = f"{count} token{'' if count == 1 else 's'} of its reply had arrived"
         before = self._expect
         try:
             welcome = self.session.connect() if isinstance(err, SessionOverError) else self.session.reconnect()
         except ChatError as again:
-            return LinkLostError(
-                f"The device was lost in the middle of a reply ({arrived}) and is not back.", again.hint
-            )
+            raise LinkLostError(
+                f"The device was lost in the middle of a reply ({arrived}) and is not back.", again.hint or err.hint
+            ) from err
         self._expect, self._settings = int(welcome.position), None
-        kept = "the conversation before it is kept" if welcome.position >= before > 0 else "the conversation is lost"
+        if stream.accepted is None and self._expect < before != ANY_POSITION:
+            raise ConversationLostError(
+                "The device restarted since its last reply: the conversation is lost.", "say it again in a new one"
+            ) from err
+        if stream.accepted is None and before in (self._expect, ANY_POSITION) and stream.restarts_left:
+            return stream.again()
         if before == 0:
-            kept = "no earlier conversation was lost"
-        return LinkLostError(
+            kept = "nothing else was lost"
+        else:
+            kept = "the conversation is lost" if self._expect < before else "the conversation before it is kept"
+        raise LinkLostError(
             f"The device was lost in the middle of a reply and is back: {arrived}, {kept}.", "say it again"
-        )
+        ) from err
 
     # ---- facts and settings ---------------------------------------------------------------------
 
@@ -236,6 +259,7 @@ class Device:
             changes: sampling names, mode ("chat", "raw"), kv_type ("f32", "f16", "i8", "i4", "auto"), context
                 (0 = the most that fits), brightness (percent), echo.
         """
+        self._settle()
         current = self.settings
         mask = SettingsField(0)
         for name, value in changes.items():
@@ -276,11 +300,14 @@ class Device:
             BlobFileError: the file is missing or damaged. DeviceError: the device refuses it; the old model stays
             where the device has two slots.
         """
-        Upload(self.session, read_blob(path), slot, progress).run()
+        upload = Upload(self.session, read_blob(path), slot, progress)
+        self._settle()
+        upload.run()
         self._expect, self._settings = int(self.session.connect().position), None
 
     def bench(self, argument: int = 0) -> Iterator[BenchRow]:
         """Runs the board's own measurements, one after the other, and yields their numbers."""
+        self._settle()
         for which in range(self.info().benches):
             rows: dict[str, BenchRow] = {}  # by name: a repeated answer changes nothing
             self.session.call(

@@ -109,6 +109,7 @@ class Reply:
         text: what has arrived so far.
         tokens: the tokens that have arrived.
         stats: figures; None until the end.
+        ended: True when nothing more will come, be it after an error.
         accepted: what the device said when it began: counts of prompt tokens, dropped exchanges, re-read tokens.
     """
 
@@ -116,20 +117,27 @@ class Reply:
         self,
         stream: ReplyStream,
         on_end: Callable[[Reply], None],
-        guard: Callable[[Reply, ChatError], ChatError],
+        recover: Callable[[Reply, ReplyStream, ChatError], ReplyStream],
     ) -> None:
+        """`recover` mends the line after an error: it returns a stream that begins anew, or raises what to say."""
         self.text = ""
         self.tokens: list[Token] = []
         self.stats: ReplyStats | None = None
+        self.ended = False
         self._stream = stream
         self._on_end = on_end
-        self._guard = guard
+        self._recover = recover
         self._iterator = self._run()
 
     @property
     def accepted(self) -> Packet | None:
         """The `accepted` message, once it is there."""
         return self._stream.accepted
+
+    @property
+    def begun(self) -> bool:
+        """True once the request was sent: with the first step of a loop or of `wait()`."""
+        return self._stream.begun
 
     def stop(self) -> None:
         """Ends the reply soon; keep iterating (or `wait()`) to get what came until then. Safe in a signal handler."""
@@ -150,14 +158,19 @@ class Reply:
         return self.text
 
     def _run(self) -> Iterator[Token]:
-        try:
-            for packet in self._stream:
-                token = _token(packet)
-                self.text += token.text
-                self.tokens.append(token)
-                yield token
-        except ChatError as err:
-            raise self._guard(self, err) from err
+        while True:
+            try:
+                for packet in self._stream:
+                    token = _token(packet)
+                    self.text += token.text
+                    self.tokens.append(token)
+                    yield token
+                break
+            except ChatError as err:
+                self.ended = True
+                self._stream = self._recover(self, self._stream, err)
+                self.ended = False
+        self.ended = True
         done = self._stream.done
         assert done is not None
         rest = done.text.decode("utf-8", "replace")
@@ -167,7 +180,7 @@ class Reply:
             yield Token(max(done.tokens - 1, 0), -1, rest, 0.0)
         self._on_end(self)
         if done.reason == Reason.ERROR:
-            raise self._guard(self, make(done.error))
+            raise make(done.error)
 
     def as_dict(self) -> dict[str, Any]:
         """Keys of a `--json` reply line."""

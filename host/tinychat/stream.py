@@ -42,14 +42,32 @@ class ReplyStream:
         self._stop_request: int | None = None
         self._resend_request: int | None = None
         self._restarts = 0
-        self._restart()
+        self._request: int | None = None
 
     def stop(self) -> None:
         """Asks for the end of the reply; what was generated until then still arrives."""
         self._want_stop = True
 
+    @property
+    def begun(self) -> bool:
+        """True once the request was sent."""
+        return self._request is not None
+
+    @property
+    def restarts_left(self) -> int:
+        """How often the request may still be sent anew."""
+        return MAX_RESTARTS - self._restarts
+
+    def again(self) -> ReplyStream:
+        """The same request as a new one, on a line that was mended. Only for a stream that was not accepted."""
+        fresh = ReplyStream(self.session, self._values, self._on_progress)
+        fresh._restarts, fresh._want_stop = self._restarts + 1, self._want_stop
+        return fresh
+
     def __iter__(self) -> Iterator[Packet]:
-        """Yields tokens until `done` has come."""
+        """Sends the request at the first step, and yields tokens until `done` has come."""
+        if self._request is None:
+            self._restart()
         while True:
             while self.tokens in self._ahead:
                 packet = self._ahead.pop(self.tokens)
@@ -126,7 +144,7 @@ class ReplyStream:
         """Stopped before the request ever arrived: an empty reply."""
         values: dict[str, Any] = dict.fromkeys((f.name for f in BY_NAME["done"].fields), 0)
         values |= {"reason": Reason.STOPPED, "position": None, "text": b""}
-        self.done = Packet("done", 0, self._request, values)
+        self.done = Packet("done", 0, 0, values)
 
     def _on_silence(self, now: float) -> None:
         if now - self._heard > self.session.patience:
@@ -142,6 +160,7 @@ class ReplyStream:
     def _ask_again(self, now: float) -> None:
         """Asks for what is missing, in the way that can not start a second reply."""
         self._asked = now
+        assert self._request is not None
         if self.accepted is None and self.session.last_request == self._request:
             self.session.post_again(self._request, "generate", **self._values)
             return

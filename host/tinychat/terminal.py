@@ -151,7 +151,7 @@ def quiet_keyboard() -> Iterator[None]:
         yield
         return
     quiet = list(before)
-    quiet[3] = before[3] & ~termios.ECHO
+    quiet[3] = (before[3] & ~termios.ECHO) | termios.NOFLSH  # Ctrl-C does not eat what was typed ahead
     termios.tcsetattr(fd, termios.TCSANOW, quiet)
     try:
         yield

@@ -133,7 +133,7 @@ class FakeDevice:
         self.output += wire.encode(name, self.session, request, **values)
 
     def refuse(self, packet: wire.Packet, code: int, detail: int = 0) -> None:
-        self.send("error", packet.request, code=code, detail=detail, type=0, text=ERROR_TEXT[Error(code)])
+        self.send("error", packet.request, code=code, detail=detail, type=0, text=ERROR_TEXT.get(code, ""))
 
     def handle(self, packet: wire.Packet) -> None:
         if packet.name == "hello":
