@@ -1,0 +1,196 @@
+/* void tlm_k_s3_linear_q4_0(const tlm_k_s3_linear *args): rule 7 of NUMERICS.md, one input vector, whole tiles.
+ *
+ * args (tlm_k_s3.h)   tiles and codes 16-aligned; y 16-aligned, 8 floats a tile; scratch 8-aligned, 8 bytes a block;
+ *                     every input scale below 2^15 (the caller checks); n_tiles >= 1, np >= 48.
+ * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles and 16 after the codes (times zero).
+ * instructions        87 a block of 8 rows and 32 columns (the first 79), 2 a turn of the inner loop, 10 a tile.
+ * registers           a2-a15, f0-f14, q0-q7, ACCX, SAR.
+ *
+ * A byte w holds rows 2g and 2g+1: w = 16*high + low + 8. With e = w ^ 0xF0 = -16*high + low - 8 the sums over a block
+ * are r1 = sum(w*x), r2 = r1 + sum(e*x) = 2*S_low, and 2*r1 - r2 = 32*S_high + 16*sum(x): ACCX starts at zero each time.
+ * An f16 scale h becomes the float whose bit 31 is the sign and whose bits 27..13 are the rest: exactly h * 2^-112,
+ * subnormals too. The input scale carries the 2^112, so that the product rounds as (ws*as) does.
+ */
+    .set ARG_TILES, 0
+    .set ARG_CODES, 4
+    .set ARG_SCALES, 8
+    .set ARG_SUMS, 12
+    .set ARG_Y, 16
+    .set ARG_SCRATCH, 20
+    .set ARG_N_TILES, 24
+    .set ARG_NP, 28
+    /* Frame: 32 bytes of converted scales, the mask of their bits, then what each tile starts from. The 48 bytes on top
+     * belong to the window exceptions. */
+    .set FRAME, 112
+    .set AT_MASK, 32
+    .set AT_CODES, 48
+    .set AT_SCRATCH, 52
+    .set AT_STEPS, 56
+    .set AT_SCALES_STEP, 60
+
+    .section .rodata
+    .align 16
+.Lq4_tables:
+    .long 0xF0F0F0F0, 0xF0F0F0F0, 0xF0F0F0F0, 0xF0F0F0F0
+    .long 0x8FFFE000, 0x8FFFE000, 0x8FFFE000, 0x8FFFE000
+    .long 0x77800000 /* 2^112 */
+
+/* a9 = 32*S_high + 16*sum(x), a10 = 2*S_low of the pair of rows in q3, q4 (inputs q0, q1; 0xF0 in q2). q3 and q4 get the
+ * next pair's weights; `next` is the step after those. `also`: 1 this block's scales and their mask, 2 the next inputs. */
+    .macro SUMS next, also=0, last=0
+    ee.zero.accx
+    ee.xorq q5, q3, q2
+    ee.xorq q6, q4, q2
+    ee.vmulas.s8.accx.ld.ip q3, a3, 16, q3, q0
+    ee.vmulas.s8.accx.ld.xp q4, a3, \next, q4, q1
+    rur.accx_0 a9
+    .if \also == 0
+    ee.vmulas.s8.accx q5, q0
+    ee.vmulas.s8.accx q6, q1
+    .endif
+    .if \also == 1
+    .if \last
+    l32i a10, a1, AT_SCALES_STEP
+    ee.vmulas.s8.accx.ld.xp q7, a6, a10, q5, q0
+    .else
+    ee.vmulas.s8.accx.ld.ip q7, a6, 16, q5, q0
+    .endif
+    ee.vmulas.s8.accx.ld.ip q5, a7, -AT_MASK, q6, q1
+    .endif
+    .if \also == 2
+    ee.vmulas.s8.accx.ld.ip q0, a4, 16, q5, q0
+    ee.vmulas.s8.accx.ld.ip q1, a4, 16, q6, q1
+    .endif
+    rur.accx_0 a10
+    .endm
+
+/* Eight f16 in q7 to floats times 2^-112 at a7, which moves on by 16; q6 may hold anything, q5 is the mask. SAR = 3. */
+    .macro CONVERT
+    ee.vzip.16 q6, q7
+    ee.vsr.32 q6, q6
+    ee.vsr.32 q7, q7
+    ee.andq q6, q6, q5
+    ee.andq q7, q7, q5
+    ee.vst.128.ip q6, a7, 16
+    ee.vst.128.ip q7, a7, -16
+    .endm
+
+/* acc = acc + (float)S * (ws*as) for both rows, without acc in the first block; f12 = as, a11 = 16*sum(x). */
+    .macro ACCUMULATE acc_low, acc_high, ws_low, ws_high, first
+    float.s f13, a10, 1
+    subx2 a9, a9, a10
+    mul.s \ws_low, \ws_low, f12
+    sub a9, a9, a11
+    mul.s \ws_high, \ws_high, f12
+    float.s f14, a9, 5
+    .if \first
+    mul.s \acc_low, f13, \ws_low
+    mul.s \acc_high, f14, \ws_high
+    .else
+    mul.s f13, f13, \ws_low
+    mul.s f14, f14, \ws_high
+    add.s \acc_low, \acc_low, f13
+    add.s \acc_high, \acc_high, f14
+    .endif
+    .endm
+
+/* Eight rows of one block. `wrap` is the step from the last pair of this block to the first one of the next. */
+    .macro BLOCK wrap, first, last
+    SUMS a13, also=1, last=\last
+    CONVERT
+    ee.ldf.128.ip f11, f10, f9, f8, a7, 16
+    l32i a11, a5, 4
+    lsip f12, a5, 8
+    ACCUMULATE f0, f1, f8, f9, \first
+    SUMS a13
+    ACCUMULATE f2, f3, f10, f11, \first
+    ee.ldf.128.ip f11, f10, f9, f8, a7, 16
+    SUMS \wrap
+    ACCUMULATE f4, f5, f8, f9, \first
+    SUMS a13, also=2
+    ACCUMULATE f6, f7, f10, f11, \first
+    .endm
+
+    .text
+    .literal_position
+    .align 4
+    .global tlm_k_s3_linear_q4_0
+    .type tlm_k_s3_linear_q4_0, @function
+tlm_k_s3_linear_q4_0:
+    entry a1, FRAME
+    l32i a13, a2, ARG_NP
+    l32i a4, a2, ARG_CODES
+    l32i a5, a2, ARG_SCRATCH
+    addi a12, a13, 16
+    srli a12, a12, 5            /* blocks */
+    s32i a4, a1, AT_CODES
+    s32i a5, a1, AT_SCRATCH
+    addi a9, a12, -2
+    s32i a9, a1, AT_STEPS
+
+    movi a8, .Lq4_tables
+    ee.vld.128.ip q2, a8, 16
+    ee.vld.128.ip q6, a8, 16
+    lsi f15, a8, 0
+    addi a7, a1, AT_MASK
+    ee.vst.128.ip q6, a7, 0
+    ssai 3
+
+    /* scratch[k] = { as_k * 2^112, 16 * sum_k } */
+    l32i a9, a2, ARG_SCALES
+    l32i a10, a2, ARG_SUMS
+    loopnez a12, .Lprepared
+    lsip f12, a9, 4
+    l32i a11, a10, 0
+    mul.s f12, f12, f15
+    addi a10, a10, 4
+    slli a11, a11, 4
+    ssi f12, a5, 0
+    s32i a11, a5, 4
+    addi a5, a5, 8
+.Lprepared:
+    l32i a5, a1, AT_SCRATCH
+
+    l32i a6, a2, ARG_TILES
+    slli a9, a12, 4             /* bytes of a tile's scales */
+    add a3, a6, a9
+    sub a8, a13, a9
+    addi a8, a8, 16             /* np - 16*blocks + 16: to the next tile */
+    slli a10, a13, 2
+    addi a10, a10, 16
+    s32i a10, a1, AT_SCALES_STEP
+    addx2 a14, a13, a13
+    movi a10, 16
+    sub a14, a10, a14           /* 16 - 3*np: to the next block */
+    addi a13, a13, -16          /* to the next pair */
+    l32i a15, a2, ARG_N_TILES
+    l32i a2, a2, ARG_Y
+    ee.vld.128.ip q0, a4, 16
+    ee.vld.128.ip q1, a4, 16
+    ee.vld.128.ip q3, a3, 16
+    ee.vld.128.xp q4, a3, a13
+
+.Ltile:
+    l32i a12, a1, AT_STEPS
+    BLOCK a14, first=1, last=0
+    beqz a12, .Llast
+.Lblock:
+    BLOCK a14, first=0, last=0
+    addi a12, a12, -1
+    bnez a12, .Lblock
+.Llast:
+    l32i a4, a1, AT_CODES
+    addi a15, a15, -1
+    bbsi a13, 4, .Lwhole        /* np % 32 = 0 */
+    ee.zero.q q1
+.Lwhole:
+    bnez a15, .Lmore
+    movi a8, -16                /* after the last tile: read its end again */
+.Lmore:
+    BLOCK a8, first=0, last=1
+    l32i a5, a1, AT_SCRATCH
+    ee.stf.128.ip f3, f2, f1, f0, a2, 16
+    ee.stf.128.ip f7, f6, f5, f4, a2, 16
+    bnez a15, .Ltile
+    retw.n
+    .size tlm_k_s3_linear_q4_0, . - tlm_k_s3_linear_q4_0
