@@ -3,6 +3,18 @@
 
 #include "tlm_math.h"
 #include "tlm_model.h"
+#include "tlm_tok.h"
+
+static bool is_utf8(const char *text, size_t bytes)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    for (size_t len; bytes != 0; at += len, bytes -= len) {
+        if (tlm_utf8_next(at, bytes, &len) == TLM_BAD_UTF8) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* The rest of a section while it is read. */
 typedef struct cursor {
@@ -41,7 +53,8 @@ static cursor strings(const tlm_model *m)
 /* Comparisons with NaN are false: each condition refuses it. */
 static bool good_sampling(const tlm_chat_rec *c)
 {
-    return tlm_bits(c->temperature) < TLM_INF_BITS && c->top_k <= TLM_MAX_CANDIDATES && c->top_p > 0.0f &&
+    const uint32_t t = tlm_bits(c->temperature);
+    return (t == 0 || (t >= 0x00800000u && t < TLM_INF_BITS)) && c->top_k <= TLM_MAX_CANDIDATES && c->top_p > 0.0f &&
            c->top_p <= 1.0f && c->min_p >= 0.0f && c->min_p < 1.0f && c->repeat_penalty >= 1.0f &&
            tlm_bits(c->repeat_penalty) < TLM_INF_BITS && c->repeat_window <= TLM_MAX_REPEAT && c->max_tokens >= 1u &&
            c->max_tokens <= TLM_MAX_CONTEXT;
@@ -66,7 +79,7 @@ tlm_err tlm_check_chat(tlm_model *m)
     for (uint32_t i = 0; i < c->n_strings; i++) {
         const char *text;
         size_t len;
-        TLM_CHECK(TLM_ERR_FORMAT, next_string(&rest, &text, &len));
+        TLM_CHECK(TLM_ERR_FORMAT, next_string(&rest, &text, &len) && is_utf8(text, len));
         TLM_CHECK(TLM_ERR_FORMAT, i < TLM_CHAT_FIXED_STRINGS || len != 0); /* an empty stop string stops at once */
     }
     TLM_CHECK(TLM_ERR_FORMAT, rest.left == 0);
@@ -120,8 +133,9 @@ tlm_err tlm_check_info(const tlm_model *m)
     cursor rest = info(m);
     const char *last = "";
     while (rest.left != 0) {
-        const char *key = next_line(&rest);
-        TLM_CHECK(TLM_ERR_FORMAT, key != NULL && strcmp(last, key) < 0 && next_line(&rest) != NULL);
+        const char *key = next_line(&rest), *value = key == NULL ? NULL : next_line(&rest);
+        TLM_CHECK(TLM_ERR_FORMAT, value != NULL && strcmp(last, key) < 0);
+        TLM_CHECK(TLM_ERR_FORMAT, is_utf8(key, strlen(key)) && is_utf8(value, strlen(value)));
         last = key;
     }
     return TLM_OK;

@@ -105,9 +105,40 @@ static tlm_err check_layer(const tlm_model *m, const tlm_layer_rec *l)
     return check_linear(m, l->w_down, l->b_down, dim, l->ffn_dim);
 }
 
+/* ---- order ---- */
+
+/* Tensor records stand in reading order: each id that is there is the next one. */
+static bool in_order(const void *rec, size_t offset, uint32_t n, uint32_t *next)
+{
+    const uint16_t *ids = (const void *)((const uint8_t *)rec + offset);
+    for (uint32_t i = 0; i < n; i++) {
+        if (ids[i] != TLM_NO_TENSOR && ids[i] != (*next)++) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The tensor ids of a record are neighbours, in reading order (schema.py). */
+static bool all_in_order(const tlm_model *m)
+{
+    const tlm_spec_rec *s = m->spec;
+    const size_t ids_at = offsetof(tlm_layer_rec, attn_norm);
+    uint32_t next = 0;
+    bool ok = in_order(s, offsetof(tlm_spec_rec, tok_embed), 3, &next);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        ok = in_order(&m->layers[i], ids_at, (uint32_t)((sizeof *m->layers - ids_at) / sizeof(uint16_t)), &next) && ok;
+    }
+    ok = in_order(s, offsetof(tlm_spec_rec, final_norm), 2, &next) && ok;
+    const bool tied = s->head == s->tok_embed;
+    ok = in_order(s, tied ? offsetof(tlm_spec_rec, head_bias) : offsetof(tlm_spec_rec, head), tied ? 1 : 2, &next) && ok;
+    return ok && next == m->n_tensors;
+}
+
 tlm_err tlm_check_layers(const tlm_model *m)
 {
     const tlm_spec_rec *s = m->spec;
+    TLM_CHECK(TLM_ERR_FORMAT, all_in_order(m));
     TLM_TRY(check_matrix(m, s->tok_embed, s->vocab, s->dim));
     TLM_TRY(check_typed(m, s->pos_kind == TLM_POS_KIND_LEARNED ? REQUIRED : ABSENT, s->pos_embed, s->context, s->dim,
                         TLM_TENSOR_TYPE_F32));

@@ -73,7 +73,9 @@ static tlm_err check_sections(tlm_model *m, const tlm_header_rec *h)
         TLM_CHECK(TLM_ERR_FORMAT, s->kind > last_kind && s->reserved == 0);
         TLM_CHECK(TLM_ERR_FORMAT, s->offset == after_gap(m->blob, end, m->bytes, &zero) && zero);
         end = (uint64_t)s->offset + s->bytes;
-        TLM_CHECK(TLM_ERR_FORMAT, end <= m->bytes);
+        TLM_CHECK(TLM_ERR_FORMAT, s->bytes != 0 && end <= m->bytes);
+        TLM_CHECK(TLM_ERR_FORMAT, s->kind < TLM_SECTION_LIMIT || h->version_minor > TLM_VERSION_MINOR);
+        TLM_CHECK(TLM_ERR_FORMAT, s->kind != TLM_SECTION_HEAD || (h->required_features & TLM_FEATURE_CERTIFIED_HEAD));
         if (s->kind < TLM_SECTION_LIMIT) {
             m->section[s->kind] = m->blob + s->offset;
             m->section_bytes[s->kind] = s->bytes;

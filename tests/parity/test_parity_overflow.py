@@ -59,4 +59,4 @@ def test_overflow_is_refused_alike() -> None:
             assert session.position == oracle.position, f"seed {seed}, {backend}"
             if got is not None and np.isfinite(expected).all():
                 assert same_bits(got, expected), f"seed {seed}, {backend}"
-    assert 10 <= refused <= 90, "the test should see both outcomes"
+    assert 5 <= refused <= 95, "the test should see both outcomes"

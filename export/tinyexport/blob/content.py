@@ -15,6 +15,7 @@ from ..errors import BlobError
 from ..quant import QTensor
 from ..spec import LAYER_TENSORS, LayerSpec, ModelSpec, layer_name, tensor_names
 from .schema import (
+    CHAT_FIXED_STRINGS,
     MAX_CONTEXT,
     MAX_DIM,
     MAX_HEAD_DIM,
@@ -114,6 +115,11 @@ def _stored(value: float) -> float:
         return float(np.float32(value))
 
 
+def _is_temperature(value: float) -> bool:
+    """+0, or a number whose inverse is finite."""
+    return math.copysign(1.0, value) > 0 and (value == 0 or 2.0**-126 <= value < math.inf)
+
+
 def _check_spec(spec: ModelSpec) -> None:
     _within("dim", spec.dim, MAX_DIM)
     _within("the number of layers", len(spec.layers), MAX_LAYERS)
@@ -174,7 +180,7 @@ def _check_tensor(name: str, part: str, shape: tuple[int, ...], t: QTensor) -> N
     if t.kind is TensorType.U32 or (part not in MATRICES and t.kind is not TensorType.F32):
         raise fail(f"{name} can not be of type {t.kind.name.lower()}")
     if t.kind in TERNARY:
-        if not 0 <= _stored(t.scale) < math.inf:
+        if math.copysign(1.0, t.scale) < 0 or not _stored(t.scale) < math.inf:
             raise fail(f"the scale of {name} is negative or not finite")
         if t.cols > MAX_TERNARY_COLS:
             raise fail(f"{name} has more than {MAX_TERNARY_COLS} columns")
@@ -193,12 +199,12 @@ def _check_chat(chat: ChatSpec, vocab: int) -> None:
     if any(not 0 <= i < vocab for i in chat.stop_ids):
         raise fail("a stop id is not a token of the model")
     _within("the number of stop ids", len(chat.stop_ids), 0xFFFF, 0)
-    _within("the number of stop strings", len(chat.stop_strings), 1000, 0)
+    _within("the number of stop strings", len(chat.stop_strings), 0xFFFF - CHAT_FIXED_STRINGS, 0)
     texts = (chat.user_prefix, chat.reply_prefix, chat.turn_end, *chat.stop_strings)
     if any(len(s.encode()) > 0xFFFF for s in texts) or any(not s for s in chat.stop_strings):
         raise fail("a string of the chat template is too long, or a stop string is empty")
     ok = (
-        0 <= _stored(chat.temperature) < math.inf
+        _is_temperature(_stored(chat.temperature))
         and 0 <= chat.top_k <= MAX_CANDIDATES
         and 0 < _stored(chat.top_p) <= 1
         and 0 <= _stored(chat.min_p) < 1

@@ -129,7 +129,7 @@ def _tensors(blob: bytes, sections: dict[Section, tuple[int, int]]) -> list[QTen
     """All tensors in order of their records; they and zero gaps fill DATA exactly."""
     records = _bytes(blob, sections[Section.TENSORS])
     at, size = sections[Section.DATA]
-    if len(records) % schema.TENSOR.size or len(records) // schema.TENSOR.size >= NO_TENSOR:
+    if len(records) % schema.TENSOR.size or len(records) // schema.TENSOR.size > NO_TENSOR:
         raise fail("the TENSORS section has an impossible length")
     tensors, data_end, end = [], at + size - schema.TAIL_ZEROS, at
     for record_at in range(0, len(records), schema.TENSOR.size):
