@@ -83,6 +83,7 @@ def connection(command: F) -> F:
     for option in (
         click.option("--kv", type=click.Choice(KV_NAMES), help="Type of the KV cache (stored on a real board)."),
         click.option("--context", type=click.IntRange(1), help="Positions to keep (stored on a real board)."),
+        click.option("--flash-image", metavar="FILE", help="With --sim: flash with model slots, kept in FILE."),
         click.option("--like", metavar="BOARD", help="With --sim: KV type, context and head mode of this board."),
         click.option("--sim", metavar="BLOB", help="Run this .tlm file in the simulator: no board needed."),
         click.option(
@@ -95,16 +96,26 @@ def connection(command: F) -> F:
     return command
 
 
-def target_of(port: str | None, sim: str | None, like: str | None, context: int | None, kv: str | None) -> Target:
+def target_of(
+    port: str | None,
+    sim: str | None,
+    like: str | None,
+    flash_image: str | None,
+    context: int | None,
+    kv: str | None,
+) -> Target:
     """Puts the connection options together. Raises a usage error where they contradict each other."""
     if sim is not None:
         if port is not None and click.get_current_context().get_parameter_source("port") != _ENVIRONMENT:
             raise click.UsageError("--port and --sim exclude each other.")
         port = f"sim:{sim}"
     port = port or "auto"
-    if like is not None and not port.startswith("sim:"):
-        raise click.UsageError("--like says which board the simulator stands in for: it needs --sim.")
-    return Target(port, SimOptions(like=like, context=context, kv=kv), context, kv)
+    if not port.startswith("sim:"):
+        if like is not None:
+            raise click.UsageError("--like says which board the simulator stands in for: it needs --sim.")
+        if flash_image is not None:
+            raise click.UsageError("--flash-image is the simulator's: it needs --sim.")
+    return Target(port, SimOptions(like, context, kv, flash_image), context, kv)
 
 
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
@@ -165,7 +176,7 @@ def chat(
     if prompt and prompt_option is not None:
         raise click.UsageError("Give the prompt once: as an argument or with --prompt.")
     text = " ".join(prompt) if prompt else prompt_option
-    link = {k: options.pop(k) for k in ("port", "sim", "like", "context", "kv")}
+    link = {k: options.pop(k) for k in ("port", "sim", "like", "flash_image", "context", "kv")}
     with connected(**link) as device:
         conversation = Conversation(device, {}, raw)
         for name, value in options.items():

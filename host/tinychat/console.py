@@ -37,14 +37,19 @@ def stats_line(stats: ReplyStats) -> str:
     """One line of figures under a reply."""
     parts = [f"{stats.tokens} token{'' if stats.tokens == 1 else 's'}"]
     if stats.decode_tok_s:
-        parts.append(f"{stats.decode_tok_s:.1f} tok/s")
+        parts.append(f"{stats.decode_tok_s:.{1 if stats.decode_tok_s < 100 else 0}f} tok/s")
     if stats.tokens:
-        parts.append(f"first token {stats.first_token_s:.2f} s")
+        parts.append("first token " + seconds(stats.first_token_s))
     if stats.position is not None:
         parts.append(f"context {stats.position}/{stats.context}")
     if stats.stop_reason in REASONS:
         parts.append(REASONS[stats.stop_reason])
     return " · ".join(parts)
+
+
+def seconds(time: float) -> str:
+    """A short time for people: 0.25 s, 4 ms."""
+    return f"{time:.2f} s" if time >= 0.1 else f"{time * 1e3:.{0 if time >= 0.002 else 1}f} ms"
 
 
 def reread_line(dropped: int, reread: int) -> str:

@@ -104,10 +104,10 @@ class Conversation:
         if key in DEVICE_KEYS:
             name = DEVICE_KEYS[key]
             value = "0" if name == "context" and value == "auto" else value
-            self.device.set(**{name: value})
+            stored = self.device.set(**{name: value})["stored"]
             self.info = self.device.info()
             now = f"{self.info.context} tokens of context, KV {self.info.kv_type}"
-            return f"{key} is {value}, stored on the device: {now}."
+            return f"{key} is {value}, {'stored on the device' if stored else 'until power off'}: {now}."
         if key not in KEYS:
             raise ChatError(f"There is no setting '{key}'.", "known: " + ", ".join([*KEYS, *DEVICE_KEYS]))
         name = KEYS[key]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .errors import ChatError, DeviceError, LinkLostError, NoModelError
+from .errors import ChatError, DeviceError, LinkLostError, LinkTimeoutError, NoModelError
 from .faults import UPLOAD_HINT, make
 from .protocol import ANY_POSITION, AUTO, Error, GenerateFlag, Mode, ModelState, SettingsField
 from .reply import KV_NAMES, Info, Reply
@@ -318,16 +318,20 @@ class Device:
     def reboot(self, timeout: float = 30.0) -> None:
         """Restarts the device and waits until it is back. Its settings and model stay, the conversation does not."""
         clock = self.session.clock
-        begun, uptime = clock.now(), self.info().uptime_us
         self.session.call_steadily("reboot")
-        while True:
-            clock.sleep(0.5)
+        deadline = clock.now() + timeout
+        while clock.now() < deadline:
+            clock.sleep(0.2)
             try:
-                welcome = self.session.connect(2.0)
+                self.session.call("ping", "pong", patience=1.0, data=b"")
+            except LinkTimeoutError:
+                continue  # not there yet
             except ChatError:
-                welcome = self.session.reconnect(timeout)
-            if self.info().uptime_us < uptime or clock.now() - begun > timeout:
-                break
+                break  # the session or the line is gone: it restarted
+        try:
+            welcome = self.session.connect()
+        except ChatError:
+            welcome = self.session.reconnect(timeout)
         self._expect, self._settings = int(welcome.position), None
 
 
