@@ -15,7 +15,7 @@ from ..spec import Checkpoint
 from . import bitnet, gpt2, gpt_neo, llama, rms_gpt
 from .base import Arch, assemble, sizes
 from .collect import Parts, collect, complain, missing_parts
-from .name_map import apply_name_map, read_name_map
+from .name_map import mapped_parts, read_name_map
 from .names import Recognised, recognise
 from .probe import undecided
 from .settings import ArchOptions, Settings
@@ -71,10 +71,9 @@ def report(raw: RawCheckpoint, options: ArchOptions | None = None) -> dict[str, 
 
 
 def _recognise(raw: RawCheckpoint, settings: Settings) -> Recognised:
-    found = recognise(raw.tensors)
-    if settings.options.names is not None:
-        apply_name_map(read_name_map(settings.options.names), raw.tensors, found)
-    return found
+    if settings.options.names is None:
+        return recognise(raw.tensors)
+    return recognise(raw.tensors, mapped_parts(read_name_map(settings.options.names), raw.tensors))
 
 
 def _parts(raw: RawCheckpoint, found: Recognised, settings: Settings) -> Parts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from .names import BIAS_OF, FUSED, Recognised, bias_name
 from .settings import Settings
 
 _MATRICES = frozenset((*BIAS_OF, *FUSED))
+_KIN = (("wk", "wv", "wq", "wo"), ("w_up", "w_gate", "w_down"), ("ffn_norm", "attn_norm"))
 _ALWAYS = ("wq", "wk", "wv", "wo", "w_up", "w_down")
 
 
@@ -176,24 +176,24 @@ def missing_parts(parts: Parts, required: frozenset[str]) -> list[tuple[str, lis
 
 def _alike(canonical: str, parts: Parts) -> list[str]:
     """Leftover tensors whose names are close to where the missing one would stand."""
-    part = canonical.split(".")[-1]
-    twin = next((n for c, n in parts.names.items() if c.split(".")[-1] == part and c != canonical), "")
-    return difflib.get_close_matches(twin or canonical, parts.unknown, 3, 0.4)
+    layer, _, part = canonical.rpartition(".")
+    twins = [name for c, name in parts.names.items() if c.rpartition(".")[2] == part]
+    kin = next((group for group in _KIN if part in group), ())
+    siblings = [parts.names[f"{layer}.{p}"] for p in kin if f"{layer}.{p}" in parts.names]
+    return difflib.get_close_matches((twins + siblings + [canonical])[0], parts.unknown, 3, 0.4)
 
 
 def complain(missing: list[tuple[str, list[str]]], unknown: list[str]) -> None:
     """CheckpointError that names what is missing or left over; nothing when all is in its place."""
-    names: Any = [name for name, _ in missing]
     if missing:
+        names = [name for name, _ in missing]
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-        close = [n for _, alike in missing for n in alike] or unknown
-        hint = (
-            f"unused tensors that may be meant: {', '.join(dict.fromkeys(close[:6]))}; map them with --names"
-            if close
-            else ""
-        )
+        perhaps = list(dict.fromkeys([*(n for _, alike in missing for n in alike), *unknown]))[:6]
         raise CheckpointError(
-            f"the checkpoint lacks {', '.join(names[:4])}{more}", hint or "see what it holds with: tinyexport inspect"
+            f"the checkpoint lacks {', '.join(names[:4])}{more}",
+            f"unused tensors that may be meant: {', '.join(perhaps)}; map them with --names"
+            if perhaps
+            else "it is incomplete; see what it holds with: tinyexport inspect",
         )
     if unknown:
         more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""

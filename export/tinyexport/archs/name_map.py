@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..spec import LAYER_TENSORS, MODEL_TENSORS
-from .names import FUSED, Recognised, bias_name
+from .names import FUSED, bias_name
 
 _LAYER_PARTS = frozenset((*LAYER_TENSORS, *FUSED, *(bias_name(part) for part in FUSED)))
 _PREFIX = "layers.{i}."
@@ -58,24 +58,18 @@ def _entry(key: str, value: Any) -> tuple[str, str]:
     return part, value
 
 
-def apply_name_map(names: Mapping[str, str], tensors: Mapping[str, Any], found: Recognised) -> None:
-    """Put the mapped names into `found`, taking them from where they were guessed to be.
-
-    ConfigError when a pattern names no tensor.
-    """
+def mapped_parts(names: Mapping[str, str], tensors: Mapping[str, Any]) -> dict[tuple[int | None, str], str]:
+    """(layer or None, canonical part) -> checkpoint name; ConfigError when a pattern names no tensor."""
+    out: dict[tuple[int | None, str], str] = {}
     for part, pattern in names.items():
         hits = _hits(pattern, tensors)
         if not hits:
             raise ConfigError(f"the name map names {pattern}, which is not in the checkpoint", _meant(pattern, tensors))
         for layer, name in hits:
-            found.parts = {key: value for key, value in found.parts.items() if value != name}
-            for pool in (found.unknown, found.buffers):
-                if name in pool:
-                    pool.remove(name)
-            displaced = found.parts.get((layer, part))
-            if displaced is not None:
-                found.unknown.append(displaced)
-            found.parts[layer, part] = name
+            if name in out.values():
+                raise ConfigError(f"the name map uses {name} twice", "each tensor has one place")
+            out[layer, part] = name
+    return out
 
 
 def _hits(pattern: str, tensors: Mapping[str, Any]) -> list[tuple[int | None, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 
@@ -137,11 +138,16 @@ def is_buffer(name: str, tensor: np.ndarray) -> bool:
     return last == "bias" and square  # GPT-2 keeps its causal mask as attn.bias
 
 
-def recognise(tensors: Mapping[str, np.ndarray]) -> Recognised:
-    """Sort every tensor name of a checkpoint."""
-    found = Recognised()
-    numbered: dict[tuple[int, str], dict[int, str]] = {}  # (layer, leaf) -> number -> name
+def recognise(
+    tensors: Mapping[str, np.ndarray], mapped: Mapping[tuple[int | None, str], str] | None = None
+) -> Recognised:
+    """Sort every tensor name of a checkpoint; `mapped` parts are taken as they are."""
+    found = Recognised(parts=dict(mapped or {}))
+    taken = set(found.parts.values())
+    numbered: dict[int, dict[int, dict[str, str]]] = {}  # layer -> number -> leaf -> name
     for name, tensor in tensors.items():
+        if name in taken:
+            continue
         if is_buffer(name, tensor):
             found.buffers.append(name)
             continue
@@ -151,18 +157,13 @@ def recognise(tensors: Mapping[str, np.ndarray]) -> Recognised:
             continue
         part = _layer_part(tail) if layer is not None else _global_part(tail)
         if part is None and layer is not None and (number := _ffn_number(tail)) is not None:
-            numbered.setdefault((layer, leaf), {})[number] = name
-        elif (
-            part is None
-            and len(tail) > 1
-            and tail[-1] in ("norm", "rms_norm", "rmsnorm", "ln")
-            and _layer_part(tail[:-1])
-        ):
+            numbered.setdefault(layer, {}).setdefault(number, {})[leaf] = name
+        elif part is None and _is_inner_norm(tail):
             found.inner_norms[_weight_beside(name, tensors)] = name
         else:
             _place(found, layer, part, leaf, name)
-    for (layer, leaf), by_number in numbered.items():
-        _place_numbered(found, tensors, layer, leaf, by_number)
+    for layer_number, by_number in numbered.items():
+        _place_numbered(found, tensors, layer_number, by_number)
     return found
 
 
@@ -229,6 +230,11 @@ def _ffn_number(tail: list[str]) -> int | None:
     return int(number.group(1))
 
 
+def _is_inner_norm(tail: list[str]) -> bool:
+    """Whether this is the norm that some BitLinear layers hold: q_proj.norm."""
+    return len(tail) > 1 and tail[-1] in ("norm", "rms_norm", "rmsnorm", "ln") and _layer_part(tail[:-1]) is not None
+
+
 def _weight_beside(norm: str, tensors: Mapping[str, np.ndarray]) -> str:
     """The weight of the linear layer that a norm stands in: q_proj.norm.weight -> q_proj.weight."""
     stem = norm.rsplit(".", 2)[0]
@@ -246,20 +252,24 @@ def _place(found: Recognised, layer: int | None, part: str | None, leaf: str, na
 
 
 def _place_numbered(
-    found: Recognised, tensors: Mapping[str, np.ndarray], layer: int, leaf: str, by_number: dict[int, str]
+    found: Recognised, tensors: Mapping[str, np.ndarray], layer: int, by_number: dict[int, dict[str, str]]
 ) -> None:
-    """Roles of w1, w2, w3 or 0, 2: two are up and down; of three the odd shape is down.
+    """Roles of w1, w2, w3 or 0, 2 among those that are vacant, by the shapes of the weights.
 
-    Where all three are square, w1, w3, w2 are gate, up, down as in Llama.
+    Two of different shape are up and down. Of three the odd one is down; where all are square, 1, 3, 2 are gate, up,
+    down as in Llama.
     """
-    names = [by_number[number] for number in sorted(by_number)]
-    if len(names) == 2:
-        roles = ["w_up", "w_down"]
-    elif len(names) == 3:
-        last_is_down = tensors[names[2]].shape != tensors[names[0]].shape
-        roles = ["w_gate", "w_up", "w_down"] if last_is_down else ["w_gate", "w_down", "w_up"]
-    else:
-        found.unknown += names
-        return
-    for role, name in zip(roles, names, strict=True):
-        _place(found, layer, role, leaf, name)
+    numbers = sorted(by_number)
+    shapes = [tensors[by_number[n]["weight"]].shape if "weight" in by_number[n] else () for n in numbers]
+    roles = ["w_down"] if (layer, "w_gate_up") in found.parts else ["w_gate", "w_up", "w_down"]
+    roles = [role for role in roles if (layer, role) not in found.parts]
+    if len(numbers) == len(roles) == 3 and shapes[2] == shapes[0]:
+        roles = ["w_gate", "w_down", "w_up"]
+    elif len(numbers) == 2 and len(roles) == 3:
+        alike = shapes[0] == shapes[1] and len(set(shapes[0])) == 2
+        roles = ["w_gate", "w_up"] if alike else ["w_up", "w_down"]
+    elif len(numbers) < len(roles):
+        roles = roles[-len(numbers) :]
+    for role, number in zip_longest(roles, numbers):
+        for leaf, name in by_number.get(number, {}).items():
+            _place(found, layer, role, leaf, name)
