@@ -301,11 +301,15 @@ def test_fine_tuning_begins_from_the_named_run(tmp_path: Path) -> None:
 SIZES = [
     ("llama", 1024, {"dim": 48, "layers": 1, "heads": 4, "kv_heads": 2, "ffn_dim": 192, "context": 128}, 83_856),
     ("bitlm", 192, {"dim": 128, "layers": 5, "heads": 4, "ffn_dim": 336, "context": 512}, 998_784),
+    ("rms_gpt", 2_000, {"dim": 384, "layers": 4, "heads": 4, "ffn_dim": 1536, "context": 256}, 10_306_944),
+    ("rms_gpt", 1_500, {"dim": 224, "layers": 8, "heads": 4, "ffn_dim": 896, "context": 256}, 6_819_680),
+    ("rms_gpt", 1_000, {"dim": 384, "layers": 2, "heads": 4, "ffn_dim": 1536, "context": 256}, 5_202_816),
+    ("rms_gpt", 512, {"dim": 272, "layers": 2, "heads": 4, "ffn_dim": 1088, "context": 256}, 2_577_744),
     ("gpt_neo", 14_019, {"dim": 128, "layers": 8, "heads": 16, "ffn_dim": 512, "context": 256}, 3_410_560),
 ]
 
 
-@pytest.mark.parametrize(("family", "vocab", "sizes", "count"), SIZES, ids=[s[0] for s in SIZES])
+@pytest.mark.parametrize(("family", "vocab", "sizes", "count"), SIZES, ids=[f"{s[0]}-{s[3]}" for s in SIZES])
 def test_published_shapes_have_their_published_sizes(
     tmp_path: Path, family: str, vocab: int, sizes: dict[str, int], count: int
 ) -> None:

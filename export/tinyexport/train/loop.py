@@ -15,11 +15,12 @@ import numpy as np
 from .curve import LossLog
 from .data import IGNORED, Stream, batch_at, build_streams, source_texts, tokenizer_documents, valid_windows
 from .models import build, config_of, logits_of, parameter_count, read_weights, write_checkpoint
-from .qat import Rounding, rounding_of
+from .qat import Rounding, is_position, rounding_of
 from .recipe import OptimPart, Recipe, TrainError
 from .tokenizer import Tokenizer, from_bytes, make_tokenizer, special_facts
 
-STATE_FILE = "resume.pt"
+_EVAL_LOGITS = 1 << 22  # logits computed at a time while evaluating: 16 MiB stay near the caches
+STATE_FILE = "resume.state"
 Progress = Callable[[int, float, float | None], None]  # step, training loss, validation loss
 
 
@@ -99,6 +100,7 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = int(state["step"])
+        self.last_saved = self.step
         self.log = LossLog(out / "loss.csv", keep_until=self.step)
 
     def _fingerprint(self) -> str:
@@ -139,12 +141,13 @@ class Trainer:
             raise TrainError(
                 f"init {folder} can not be read: {err}", "init names the folder of a finished run"
             ) from err
-        params = dict(self.model.named_parameters())
-        wrong = [name for name, p in params.items() if name not in weights or weights[name].shape != p.shape]
-        if wrong:
-            raise TrainError(f"init {folder} does not fit this model: {wrong[0]}", "[model] must equal that run's")
-        for name, p in params.items():
-            p.data.copy_(weights[name].to(p.dtype))
+        for name, p in self.model.named_parameters():
+            found = weights.get(name)
+            if found is not None and is_position(name):
+                found = found[: len(p)]  # a base for longer contexts
+            if found is None or found.shape != p.shape:
+                raise TrainError(f"init {folder} does not fit this model: {name}", "[model] must equal that run's")
+            p.data.copy_(found.to(p.dtype))
 
     def _make_optimizer(self) -> Any:
         """AdamW; matrices decay, norms and biases do not."""
@@ -193,7 +196,7 @@ class Trainer:
         self.model.eval()
         total, count = 0.0, 0
         with torch.no_grad():
-            for part in np.array_split(chosen, math.ceil(len(chosen) / 16)):
+            for part in np.array_split(chosen, math.ceil(chosen.size * self.tok.vocab / _EVAL_LOGITS)):
                 ids = torch.from_numpy(part).to(self.device)
                 total += float(_loss(self.model, self.rounding, ids[:, :-1], ids[:, 1:])) * part[:, 1:].size
                 count += part[:, 1:].size
@@ -231,6 +234,7 @@ class Trainer:
             "recipe": self._fingerprint(),
         }
         _replace(self.out / STATE_FILE, lambda aside: torch.save(state, aside))
+        self.last_saved = self.step
 
     def train(self, progress: Progress | None = None, until: int | None = None) -> Result:
         """Train up to `until` (default: the last step), saving on the way and at the end.

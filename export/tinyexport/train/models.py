@@ -152,18 +152,47 @@ def _stored_tensors(recipe: Recipe, model: Any) -> dict[str, Any]:
     """What goes into the file: parameters in the wanted type; with `output.buffers` mask and head copy too."""
     import torch
 
+    params = {name: p.detach().cpu() for name, p in model.named_parameters()}
+    if recipe.output.dtype == "ternary":
+        return _packed_ternary(params)
     dtype = getattr(torch, recipe.output.dtype)
-    tensors = {name: p.detach().to("cpu", dtype).contiguous() for name, p in model.named_parameters()}
-    if not recipe.output.buffers:
-        return tensors
-    for name in ("model.embed_tokens.weight", "transformer.wte.weight"):
-        if name in tensors:
-            tensors["lm_head.weight"] = tensors[name].clone()
+    tensors = {name: p.to(dtype).contiguous() for name, p in params.items()}
+    if recipe.output.buffers:
+        tensors |= _buffers(recipe, tensors)
+    return tensors
+
+
+def _buffers(recipe: Recipe, tensors: dict[str, Any]) -> dict[str, Any]:
+    """The causal mask of each layer, BOOL [context, context], and the tied head once more."""
+    import torch
+
     context = recipe.model.context
     mask = torch.ones(context, context, dtype=torch.bool).tril()
     where = "transformer.h.{}.attn" if recipe.family == "gpt_neo" else "model.layers.{}.self_attn"
-    for layer in range(recipe.model.layers):
-        tensors[f"{where.format(layer)}.causal_mask"] = mask.clone()
+    found = {f"{where.format(layer)}.causal_mask": mask.clone() for layer in range(recipe.model.layers)}
+    for name in ("model.embed_tokens.weight", "transformer.wte.weight", "tok_emb.weight"):
+        if name in tensors:
+            found["lm_head.weight"] = tensors[name].clone()
+    return found
+
+
+def _packed_ternary(params: dict[str, Any]) -> dict[str, Any]:
+    """BitLinear weights [R, C] as uint8 [R/4, C] and `weight_scale`, in transformers' order; the rest float16.
+
+    Row r + k R/4 stands in bits 2k and 2k+1 of row r, as value + 1.
+    """
+    import torch
+
+    tensors: dict[str, Any] = {}
+    for name, p in params.items():
+        if p.dim() != 2 or "emb" in name:
+            tensors[name] = p.half()
+            continue
+        scale = p.abs().mean().clamp(min=1e-5)
+        codes = (p / scale).round().clamp(-1, 1) + 1
+        parts = codes.to(torch.uint8).chunk(4)
+        tensors[name] = parts[0] | parts[1] << 2 | parts[2] << 4 | parts[3] << 6
+        tensors[f"{name}_scale"] = scale.reshape(1)
     return tensors
 
 
@@ -180,11 +209,17 @@ def write_checkpoint(recipe: Recipe, model: Any, config: dict[str, Any], path: P
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
-    """The tensors of a finished run, by name: model.safetensors or model.pt."""
+    """The tensors of a finished run or a Hugging Face folder, by name; packed ternary ones as floats."""
     import torch
     from safetensors.torch import load_file
 
     if (folder / "model.safetensors").is_file():
-        return dict(load_file(str(folder / "model.safetensors")))
-    saved = torch.load(folder / "model.pt", weights_only=True, map_location="cpu")
-    return {name.removeprefix("_orig_mod."): t for name, t in saved["model"].items()}
+        tensors = dict(load_file(str(folder / "model.safetensors")))
+    else:
+        path = folder / ("model.pt" if (folder / "model.pt").is_file() else "pytorch_model.bin")
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        tensors = {name.removeprefix("_orig_mod."): t for name, t in saved.get("model", saved).items()}
+    for name in [n for n in tensors if f"{n}_scale" in tensors]:
+        codes = torch.cat([tensors[name] >> shift & 3 for shift in (0, 2, 4, 6)])
+        tensors[name] = (codes.float() - 1) * tensors.pop(f"{name}_scale")
+    return tensors

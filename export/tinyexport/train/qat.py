@@ -12,10 +12,10 @@ BLOCK = 32
 
 
 def q4_0_round(weight: Any) -> Any:
-    """`weight` [rows, columns] as q4_0 holds it, by the exporter's rule; same shape, type and device.
+    """`weight` [rows, columns] as q4_0 holds it; same shape, type and device.
 
-    Blocks of 32 along a row, the last one shorter. The value of largest magnitude maps to code 0 (-8), so the
-    scale is that value / -8; codes are floor(w / scale + 8.5), at most 15; the scale is stored in float16.
+    The rule of `tinyexport.quant.q4_0` on a device of PyTorch's: blocks of 32 along a row, the last one shorter;
+    the first element of largest magnitude gets the code -8; the scale is stored in float16.
     """
     import torch
 
@@ -24,7 +24,7 @@ def q4_0_round(weight: Any) -> Any:
     blocks = torch.nn.functional.pad(weight.float(), (0, pad)).view(rows, -1, BLOCK)
     largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
     scale = largest / -8
-    inverse = torch.where(scale == 0, torch.zeros_like(scale), 1 / scale)
+    inverse = torch.nan_to_num(1 / scale, posinf=0.0, neginf=0.0)
     codes = torch.trunc(blocks * inverse + 8.5).clamp(max=15)
     values = (codes - 8) * scale.half().float()
     return values.view(rows, -1)[:, :columns].to(weight.dtype)
@@ -42,13 +42,13 @@ def rounding_of(recipe: Recipe) -> Rounding | None:
 
     def q4_0(params: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: straight_through(p, q4_0_round(p.detach())) if p.dim() == 2 and not _is_position(name) else p
+            name: straight_through(p, q4_0_round(p.detach())) if p.dim() == 2 and not is_position(name) else p
             for name, p in params.items()
         }
 
     return q4_0
 
 
-def _is_position(name: str) -> bool:
+def is_position(name: str) -> bool:
     """Position tables stay float32 in every blob."""
     return any(part in name for part in ("wpe", "pos_emb", "position"))

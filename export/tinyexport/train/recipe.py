@@ -108,7 +108,7 @@ class OutputPart:
     """`[output]`: the form of the checkpoint."""
 
     format: str = "safetensors"  # or pt: {"model": ..., "config": ...}
-    dtype: str = "float32"  # or float16, bfloat16
+    dtype: str = "float32"  # or float16, bfloat16, and for bitlm ternary: four weights a byte, embedding float16
     buffers: bool = False  # add the causal mask and the copy of the tied head, as many checkpoints have them
 
 
@@ -215,8 +215,11 @@ def _check(recipe: Recipe) -> Recipe:
     _one_of(recipe.model.ffn, ("gated", "plain"), "model.ffn")
     _one_of(recipe.tokenizer.kind, ("bpe", "unigram"), "tokenizer.kind")
     _one_of(recipe.output.format, ("safetensors", "pt"), "output.format")
-    _one_of(recipe.output.dtype, ("float32", "float16", "bfloat16"), "output.dtype")
+    ternary = ("ternary",) if recipe.family == "bitlm" else ()
+    _one_of(recipe.output.dtype, ("float32", "float16", "bfloat16", *ternary), "output.dtype")
     _one_of(recipe.qat, ("", "q4_0"), "qat")
+    if recipe.qat and recipe.family == "bitlm":
+        raise RecipeError("a bitlm model is trained through ternary rounding already", "leave qat out")
     for source in recipe.data.train:
         _one_of(source.kind, ("stories", "chat", "text"), "data.train.kind")
     _check_model(recipe.model)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .loop import Trainer
 from .models import parameter_count
-from .recipe import Recipe
+from .recipe import Recipe, TrainError
 
 
 def run_shown(recipe: Recipe, out: Path, resume: bool, progress: bool) -> dict[str, Any]:
@@ -38,7 +38,12 @@ def run_shown(recipe: Recipe, out: Path, resume: bool, progress: bool) -> dict[s
             if valid is not None:
                 bar.update(task, valid=f"{valid:.3f}")
 
-        result = trainer.train(tell)
+        try:
+            result = trainer.train(tell)
+        except KeyboardInterrupt:
+            kept = trainer.last_saved
+            hint = f"step {kept} is saved in {out}; go on with --resume" if kept else "nothing was saved yet"
+            raise TrainError(f"stopped at step {trainer.step}", hint) from None
     told = {
         "folder": str(result.folder),
         "parameters": result.parameters,
