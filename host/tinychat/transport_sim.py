@@ -44,12 +44,12 @@ def check_blob_file(path: Path) -> None:
         raise BlobFileError(f"{path} is a folder, not a .tlm file.", "make one: tinyexport quantize CHECKPOINT --q4_0")
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            head = file.read(16)
     except OSError as err:
         raise BlobFileError(f"{path} can not be read ({err.strerror}).") from err
     if head[:4] != MAGIC:
         raise BlobFileError(f"{path} is not a .tlm blob.", "make one: tinyexport quantize CHECKPOINT --q4_0")
-    if len(head) < 12 or int.from_bytes(head[8:12], "little") != path.stat().st_size:
+    if len(head) < 16 or int.from_bytes(head[12:16], "little") != path.stat().st_size:
         raise BlobFileError(f"{path} is cut short or has bytes too many.", "export or copy it again")
 
 

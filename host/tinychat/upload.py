@@ -144,6 +144,6 @@ def read_blob(path: str) -> bytes:
     """The bytes of a .tlm file. Raises `BlobFileError` when it is missing or damaged."""
     check_blob_file(Path(path))
     blob = Path(path).read_bytes()
-    if zlib.crc32(blob[20:]) != int.from_bytes(blob[16:20], "little"):
+    if zlib.crc32(blob[8:]) != int.from_bytes(blob[4:8], "little"):
         raise BlobFileError(f"{path} is damaged (checksum).", "export or copy it again")
     return blob

@@ -12,7 +12,7 @@
 #define TLM_VERSION_MINOR 0u
 #define TLM_BLOB_ALIGN 64u
 #define TLM_BLOB_TAIL_ZEROS 64u
-#define TLM_CRC_START 20u
+#define TLM_CRC_START 8u
 #define TLM_NO_TENSOR 65535u
 #define TLM_NO_TOKEN 4294967295u
 #define TLM_BLOCK 32u
@@ -172,21 +172,21 @@ enum {
 /* First bytes of the file; `n_sections` section records follow. */
 typedef struct tlm_header_rec {
     uint8_t magic[4]; /* 'T' 'L' 'M' 0x1A */
+    uint32_t crc32; /* CRC-32 (zlib) of bytes CRC_START..file_bytes: all that follows */
     uint16_t version_major; /* a reader refuses another major version */
     uint16_t version_minor; /* a higher minor version only adds what may be ignored */
     uint32_t file_bytes; /* length of the whole blob */
     uint32_t n_sections; /* number of section records */
-    uint32_t crc32; /* CRC-32 (zlib) of bytes 20..file_bytes */
     uint32_t required_features; /* `Feature` bits; an unknown one is refused */
     uint32_t reserved[10]; /* zero */
 } tlm_header_rec;
 TLM_BLOB_CHECK(header_size, sizeof(tlm_header_rec) == 64u);
 TLM_BLOB_CHECK(header_magic, offsetof(tlm_header_rec, magic) == 0u);
-TLM_BLOB_CHECK(header_version_major, offsetof(tlm_header_rec, version_major) == 4u);
-TLM_BLOB_CHECK(header_version_minor, offsetof(tlm_header_rec, version_minor) == 6u);
-TLM_BLOB_CHECK(header_file_bytes, offsetof(tlm_header_rec, file_bytes) == 8u);
-TLM_BLOB_CHECK(header_n_sections, offsetof(tlm_header_rec, n_sections) == 12u);
-TLM_BLOB_CHECK(header_crc32, offsetof(tlm_header_rec, crc32) == 16u);
+TLM_BLOB_CHECK(header_crc32, offsetof(tlm_header_rec, crc32) == 4u);
+TLM_BLOB_CHECK(header_version_major, offsetof(tlm_header_rec, version_major) == 8u);
+TLM_BLOB_CHECK(header_version_minor, offsetof(tlm_header_rec, version_minor) == 10u);
+TLM_BLOB_CHECK(header_file_bytes, offsetof(tlm_header_rec, file_bytes) == 12u);
+TLM_BLOB_CHECK(header_n_sections, offsetof(tlm_header_rec, n_sections) == 16u);
 TLM_BLOB_CHECK(header_required_features, offsetof(tlm_header_rec, required_features) == 20u);
 TLM_BLOB_CHECK(header_reserved, offsetof(tlm_header_rec, reserved) == 24u);
 

@@ -42,8 +42,8 @@ WINDOW = 4096
 
 def make_blob(bytes_: int = 20_000, seed: int = 1) -> bytes:
     """Bytes with a true header and checksum, as far as tinychat looks into a blob."""
-    body = random.Random(seed).randbytes(bytes_ - 20)
-    return struct.pack("<4sHHIII", b"TLM\x1a", 1, 0, bytes_, 3, zlib.crc32(body)) + body
+    body = struct.pack("<HHII", 1, 0, bytes_, 3) + random.Random(seed).randbytes(bytes_ - 20)
+    return struct.pack("<4sI", b"TLM\x1a", zlib.crc32(body)) + body
 
 
 def reply_pieces(text: bytes, seed: int, position: int) -> list[bytes]:

@@ -185,7 +185,7 @@ def _check_tensor(name: str, part: str, shape: tuple[int, ...], t: QTensor) -> N
         if t.cols > MAX_TERNARY_COLS:
             raise fail(f"{name} has more than {MAX_TERNARY_COLS} columns")
     elif t.scale != 1.0:
-        raise fail(f"{name} has a tensor scale, which its type does not have")
+        raise fail(f"{name} has a scale of its own, which its type does not have")
 
 
 def _check_bias(name: str, part: str, content: BlobContent) -> None:

@@ -14,7 +14,7 @@ from ..errors import BlobError, QuantError
 from ..quant import QTensor
 from ..spec import LAYER_TENSORS, MODEL_TENSORS, LayerSpec, ModelSpec, layer_name
 from . import schema
-from .content import BlobContent, ChatSpec, check, fail, reading_order, rope_freqs
+from .content import TERNARY, BlobContent, ChatSpec, check, fail, reading_order, rope_freqs
 from .schema import (
     ALIGN,
     NO_TENSOR,
@@ -79,10 +79,10 @@ def _checked_file(data: bytes) -> tuple[bytes, dict[str, Any]]:
         raise BlobError("this is not a .tlm blob", "make one with `tinyexport quantize`")
     if len(data) < schema.HEADER.size:
         raise BlobError("the blob is cut off inside its header", "copy or export it again")
-    version, _minor = struct.unpack_from("<HH", data, 4)
+    header = schema.HEADER.unpack(data)
+    version = header["version_major"]
     if version != schema.VERSION_MAJOR:
         raise BlobError(f"the blob has format version {version}, not {schema.VERSION_MAJOR}", "export it again")
-    header = schema.HEADER.unpack(data)
     if header["file_bytes"] > len(data):
         raise BlobError(f"the blob is cut off: {len(data)} of {header['file_bytes']} bytes", "copy or export it again")
     if header["file_bytes"] < schema.HEADER.size:
@@ -148,6 +148,8 @@ def _tensors(blob: bytes, sections: dict[Section, tuple[int, int]]) -> list[QTen
 
 def _tensor(row: dict[str, Any], data: bytes) -> QTensor:
     kind = _enum(TensorType, row["type"])
+    if kind not in TERNARY and row["scale"] != 1.0:
+        raise fail(f"a {kind.name.lower()} tensor has a scale of its own")
     try:
         return quant.unpack(kind, data, row["rows"], row["cols"], row["scale"])
     except QuantError as err:

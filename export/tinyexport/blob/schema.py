@@ -22,7 +22,7 @@ VERSION_MAJOR = 1
 VERSION_MINOR = 0
 ALIGN = 64  # sections and tensors start on a cache line of the device
 TAIL_ZEROS = 64  # zero bytes after the last tensor: vector kernels may read ahead
-CRC_START = 20  # the CRC-32 (zlib) covers bytes CRC_START..file_bytes
+CRC_START = 8  # the CRC-32 (zlib) covers bytes CRC_START..file_bytes
 NO_TENSOR = 0xFFFF  # a tensor id that is absent
 NO_TOKEN = 0xFFFFFFFF  # a token id that is absent
 BLOCK = 32  # columns that share one scale in q8_0 and q4_0
@@ -236,11 +236,11 @@ HEADER = Record(
     "First bytes of the file; `n_sections` section records follow.",
     (
         Field("magic", "u8", "'T' 'L' 'M' 0x1A", 4),
+        Field("crc32", "u32", "CRC-32 (zlib) of bytes CRC_START..file_bytes: all that follows"),
         Field("version_major", "u16", "a reader refuses another major version"),
         Field("version_minor", "u16", "a higher minor version only adds what may be ignored"),
         Field("file_bytes", "u32", "length of the whole blob"),
         Field("n_sections", "u32", "number of section records"),
-        Field("crc32", "u32", "CRC-32 (zlib) of bytes 20..file_bytes"),
         Field("required_features", "u32", "`Feature` bits; an unknown one is refused"),
         Field("reserved", "u32", "zero", 10),
     ),
