@@ -253,10 +253,9 @@ static void take_byte(app_t *app, uint8_t byte)
     case FRAME_TOO_LONG:
         shell_error(app, &nobody, PROTO_ERROR_TOO_LONG, PROTO_MAX_PAYLOAD);
         break;
-    case FRAME_DAMAGED:
-        terminal_quiet(app);
-        break;
     default:
+        if (byte == 0) /* people type none: what was typed belongs to a damaged frame */
+            terminal_quiet(app);
         break;
     }
 }
@@ -265,12 +264,12 @@ static void receive(app_t *app)
 {
     const board *b = app->board;
     if (app->input_at == app->input_n) {
+        if (frame_rx_inside(&app->rx) && now(app) - app->input_us > FRAME_SILENCE_US)
+            frame_rx_init(&app->rx); /* its end was lost */
         app->input_at = 0;
         app->input_n = b->read(b->ctx, app->input, sizeof app->input);
         if (app->input_n > 0)
             app->input_us = now(app);
-        else if (now(app) - app->input_us > FRAME_SILENCE_US && frame_rx_inside(&app->rx))
-            frame_rx_init(&app->rx);
     }
     while (app->input_at < app->input_n && frame_tx_room(&app->tx) >= APP_ROOM && !app->rebooting)
         take_byte(app, app->input[app->input_at++]);
@@ -293,8 +292,9 @@ bool app_step(app_t *app)
         models_verify_step(app);
     else
         step_reply(app);
+    const bool lines = terminal_step(app);
     send_waiting(app);
-    return app_busy(app) || app->input_at < app->input_n;
+    return app_busy(app) || lines || app->input_at < app->input_n;
 }
 
 void app_init(app_t *app, const board *b)

@@ -17,7 +17,7 @@
 
 #define APP_FIRMWARE "tlm-firmware 0.1.0"
 #define APP_ROOM 2300u /* bytes of output room that the largest answer needs */
-#define APP_LINE 512u  /* bytes of a typed line */
+#define APP_LINE 512u  /* bytes of typed lines that wait */
 #define APP_INPUT 64u
 
 typedef enum app_origin { APP_HOST, APP_TERMINAL, APP_BOARD } app_origin;
@@ -59,6 +59,7 @@ typedef struct app_t {
     /* plain terminal */
     char line[APP_LINE];
     size_t line_n;
+    uint32_t lines; /* finished ones in it */
     bool line_dirty, line_long, line_return;
     bool rebooting;
 } app_t;

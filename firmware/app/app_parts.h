@@ -50,6 +50,7 @@ void probe_step(app_t *app);
 /* terminal.c: a person at a plain terminal */
 void terminal_hello(app_t *app);
 void terminal_byte(app_t *app, uint8_t byte);
+bool terminal_step(app_t *app); /* takes a line that waits; true: there are more */
 void terminal_event(app_t *app, chat_event event);
 void terminal_quiet(app_t *app); /* frames came: what was typed is no line */
 

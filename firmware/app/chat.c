@@ -137,8 +137,6 @@ static uint16_t start_sampler(chat *c, const chat_request *r)
 
 static void start_reply(chat *c, const chat_request *r)
 {
-    for (uint32_t i = c->n_ids > TLM_MAX_REPEAT ? c->n_ids - TLM_MAX_REPEAT : 0; i < c->n_ids; i++)
-        tlm_sampler_accept(&c->sampler, c->ids[i]);
     c->flags = r->flags;
     c->max_tokens = r->max_tokens;
     c->first = c->n_ids;
@@ -227,6 +225,8 @@ static chat_event finish(chat *c)
     c->busy = c->ending = false;
     if (d->reason == PROTO_REASON_STOP_STRING)
         trim(c, c->reply.total);
+    if (c->n_ids > c->config.context) /* the last token was drawn, but there is no place for it */
+        c->n_ids = c->config.context;
     d->position = c->n_ids;
     return CHAT_DONE;
 }
@@ -344,6 +344,16 @@ bool chat_resend(chat *c, uint32_t from)
     return true;
 }
 
+/* In the middle of a reply: all but the exchange under way may go. */
+static bool make_room(chat *c)
+{
+    if (c->n_exchanges < 2)
+        return false;
+    drop(c, too_many(c, c->n_exchanges - 1u, 0));
+    c->evaluate_from = tlm_position(&c->session);
+    return true;
+}
+
 chat_event chat_step(chat *c)
 {
     if (c->replaying)
@@ -352,6 +362,10 @@ chat_event chat_step(chat *c)
         return CHAT_NOTHING;
     if (c->ending)
         return finish(c);
+    if (c->n_ids > c->config.context && !make_room(c)) {
+        end_with(c, PROTO_REASON_CONTEXT, 0);
+        return finish(c);
+    }
     if (tlm_position(&c->session) < c->n_ids) {
         const tlm_err err = evaluate(c);
         if (err != TLM_OK) {
@@ -360,15 +374,6 @@ chat_event chat_step(chat *c)
         }
         if (tlm_position(&c->session) < c->n_ids)
             return step_progress(c);
-    }
-    if (c->n_ids == c->config.context) {
-        if (c->n_exchanges < 2) {
-            end_with(c, PROTO_REASON_CONTEXT, 0);
-            return finish(c);
-        }
-        drop(c, too_many(c, c->n_exchanges - 1u, 0));
-        c->evaluate_from = tlm_position(&c->session);
-        return step_progress(c);
     }
     return step_sample(c);
 }

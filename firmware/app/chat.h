@@ -42,8 +42,8 @@ typedef struct chat {
     size_t memory_used;
     prompt_template prompt;
     prompt_sink sink;
-    uint32_t *ids;  /* [config.context] */
-    float *logprob; /* [config.context], of the reply's tokens */
+    uint32_t *ids;  /* [config.context + 1] */
+    float *logprob; /* [config.context + 1], of the reply's tokens */
     /* the conversation */
     uint32_t n_ids;
     uint32_t start[CHAT_MAX_EXCHANGES]; /* where in ids each exchange begins */

@@ -17,15 +17,15 @@ static size_t text_bytes(const board *b)
 /* Bytes of the app's own buffers: ids and log-probabilities, text, the tokenizer's work. */
 static size_t own_bytes(const board *b, uint32_t context)
 {
-    return round64(context * 4u) * 2u + text_bytes(b) + round64(TLM_ENCODE_WORK(text_bytes(b)));
+    return round64((context + 1u) * 4u) * 2u + text_bytes(b) + round64(TLM_ENCODE_WORK(text_bytes(b)));
 }
 
 static void carve(chat *c, const board *b, uint8_t *at, uint32_t context)
 {
     c->ids = (uint32_t *)(void *)at;
-    at += round64(context * 4u);
+    at += round64((context + 1u) * 4u);
     c->logprob = (float *)(void *)at;
-    at += round64(context * 4u);
+    at += round64((context + 1u) * 4u);
     c->sink.work = at;
     at += round64(TLM_ENCODE_WORK(text_bytes(b)));
     c->sink.text = (char *)at;

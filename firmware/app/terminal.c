@@ -4,6 +4,7 @@
 #include "app_parts.h"
 
 #define QUIET_US 2000000u /* after a frame, text is taken for the rest of a damaged one */
+#define SETTLE_US 50000u
 #define CTRL_C 3u
 
 static void put(app_t *app, const char *text)
@@ -191,79 +192,105 @@ static void command(app_t *app, char *line)
 
 /* ---- lines ------------------------------------------------------------------------------------------ */
 
-static void clear_line(app_t *app)
+/* What is typed, line ends included, waits until the line has been silent for a moment: the rest of a damaged frame
+ * is followed by more of it, and in the end by a zero. */
+void terminal_quiet(app_t *app)
 {
-    app->line_n = 0;
+    app->line_n = app->lines = 0;
     app->line_dirty = app->line_long = false;
 }
 
-void terminal_quiet(app_t *app)
+static void run_line(app_t *app, char *line)
 {
-    clear_line(app);
-}
-
-static void enter(app_t *app)
-{
-    const size_t n = app->line_n;
-    const bool dirty = app->line_dirty, too_long = app->line_long;
-    clear_line(app);
-    if (n == 0 && !dirty)
-        return;
-    put(app, "\r\n");
-    if (dirty || too_long) {
-        put(app, dirty ? "! a line with control bytes is not taken\r\n> " : "! the line is too long\r\n> ");
+    if (line[0] == '/') {
+        command(app, line);
         return;
     }
-    app->line[n] = 0;
-    if (app->line[0] == '/') {
-        command(app, app->line);
-        return;
-    }
-    const uint16_t error = app_typed(app, app->line, n);
+    const uint16_t error = app_typed(app, line, strlen(line));
     if (error != PROTO_ERROR_NONE)
         put_error(app, error);
 }
 
-static void rub_out(app_t *app)
+bool terminal_step(app_t *app)
 {
-    if (app->line_n == 0)
-        return;
-    while (app->line_n > 0 && ((uint8_t)app->line[--app->line_n] & 0xC0u) == 0x80u) {
+    char line[APP_LINE];
+    if (app->lines == 0)
+        return false;
+    if (app_busy(app) || app->board->clock_us(app->board->ctx) - app->input_us < SETTLE_US)
+        return true;
+    if (app->line_dirty || app->line_long) {
+        put(app, app->line_dirty ? "! a line with control bytes is not taken\r\n> " : "! the line is too long\r\n> ");
+        terminal_quiet(app);
+        return false;
     }
-    put(app, "\b \b");
+    const size_t n = (size_t)((const char *)memchr(app->line, '\n', app->line_n) - app->line);
+    memcpy(line, app->line, n);
+    line[n] = 0;
+    app->line_n -= n + 1u;
+    app->lines--;
+    memmove(app->line, app->line + n + 1u, app->line_n);
+    run_line(app, line);
+    return app->lines > 0;
 }
 
-static void type(app_t *app, uint8_t byte)
+static bool at_start(const app_t *app)
 {
-    if (byte < 32u && byte != '\t') {
-        app->line_dirty = true;
-        return;
-    }
-    if (app->line_n + 1u >= sizeof app->line) {
+    return app->line_n == 0 || app->line[app->line_n - 1u] == '\n';
+}
+
+static void echo(app_t *app, const char *text, size_t bytes)
+{
+    const bool wanted = (app->settings.mask & PROTO_SETTINGS_FIELD_ECHO) == 0 || app->settings.echo != 0;
+    if (wanted && !app->line_dirty)
+        frame_text(&app->tx, text, bytes);
+}
+
+static void add(app_t *app, char byte)
+{
+    if (app->line_n == sizeof app->line) {
         app->line_long = true;
         return;
     }
-    app->line[app->line_n++] = (char)byte;
-    const bool echo = (app->settings.mask & PROTO_SETTINGS_FIELD_ECHO) == 0 || app->settings.echo != 0;
-    if (echo && !app->line_dirty)
-        frame_text(&app->tx, &app->line[app->line_n - 1u], 1);
+    app->line[app->line_n++] = byte;
+}
+
+static void enter(app_t *app)
+{
+    if (at_start(app) && !app->line_dirty && !app->line_long)
+        return;
+    add(app, '\n');
+    app->lines++;
+    echo(app, "\r\n", 2);
+}
+
+static void rub_out(app_t *app)
+{
+    if (at_start(app))
+        return;
+    while (app->line_n > 0 && ((uint8_t)app->line[--app->line_n] & 0xC0u) == 0x80u) {
+    }
+    echo(app, "\b \b", 3);
 }
 
 void terminal_byte(app_t *app, uint8_t byte)
 {
     const bool after_return = app->line_return;
+    const char c = (char)byte;
     if (app->frame_seen && app->input_us - app->frame_us < QUIET_US)
         return;
     app->line_return = byte == '\r';
     if (byte == CTRL_C) {
-        clear_line(app);
+        terminal_quiet(app);
         app_stop(app);
     } else if (byte == '\r' || (byte == '\n' && !after_return)) {
         enter(app);
     } else if (byte == '\b' || byte == 127u) {
         rub_out(app);
+    } else if (byte >= 32u || byte == '\t') {
+        add(app, c);
+        echo(app, &c, 1);
     } else if (byte != '\n') {
-        type(app, byte);
+        app->line_dirty = true;
     }
 }
 

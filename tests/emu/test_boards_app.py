@@ -1,0 +1,477 @@
+"""The firmware's app on the simulated board: replies, conversations, settings, a plain terminal, bad requests.
+
+What a reply must be is taken from the same C runtime driven from Python, which the parity tests compare with the oracle.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from models import changed, talker, tinybuddy
+from rawhost import GENERATE, GenerateFlag, Mode, RawHost
+from simlib import MISUSED, Sim, SimClock, SimLink
+
+from tinychat import Device
+from tinychat.protocol import MAX_PAYLOAD, Error, ModelState, Reason, SettingsField, TokenFlag
+from tinychat.wire import encode, frame
+from tinyexport import runtime
+from tinyexport.blob import schema
+
+
+def desk(blob: bytes, context: int = 128) -> runtime.Session:
+    return runtime.Session(runtime.Model(blob), context=context, kv="i8")
+
+
+@pytest.fixture(scope="module")
+def story() -> Sim:
+    return Sim(tinybuddy())
+
+
+@pytest.fixture
+def talk() -> RawHost:
+    return RawHost(Sim(talker()))
+
+
+def test_probe_has_the_bits_of_the_runtime(story: Sim) -> None:
+    ids = [int(i) for i in np.random.default_rng(5).integers(0, 1024, 100)]
+    session = desk(tinybuddy())
+    logits = session.eval(ids, want=[True] * len(ids))
+    rows = RawHost(story).probe(ids)
+    assert [r.crc for r in rows] == [zlib.crc32(row.astype("<f4").tobytes()) for row in logits]
+    assert [r.best for r in rows] == [int(row.argmax()) for row in logits]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.01}])
+def test_a_raw_reply_is_what_the_runtime_gives(story: Sim, sampling: dict[str, float]) -> None:
+    model = runtime.Model(tinybuddy())
+    options = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0} | sampling
+    sampler = runtime.Sampler(model, seed=2**63 + 9, repeat_penalty=1.3, repeat_window=64, **options)
+    ids = model.encode("Once upon a time", bos=True)
+    expected = runtime.generate(desk(tinybuddy()), sampler, ids, 60)
+    steps = list(expected)
+    host = RawHost(story)
+    text, tokens, done = host.generate(
+        "Once upon a time", mode=Mode.RAW, seed=2**63 + 9, max_tokens=60, repeat_penalty=1.3, repeat_window=64, **sampling
+    )
+    assert [t.id for t in tokens] == [s.id for s in steps]
+    assert [np.float32(t.logprob) for t in tokens] == [np.float32(s.choice.logprob) for s in steps]
+    assert text.decode().strip() == expected.text.strip()
+    assert done.prompt_tokens == len(ids) and done.seed == 2**63 + 9
+
+
+def test_a_reply_ends_where_the_window_does(story: Sim) -> None:
+    model = runtime.Model(tinybuddy())
+    ids = model.encode("Once upon a time", bos=True)
+    expected = runtime.generate(desk(tinybuddy(), 48), runtime.Sampler(model, temperature=0.0), ids, 500, stop_ids=())
+    count = len(list(expected))
+    assert expected.stop_reason == "context"
+    flags = GenerateFlag.IGNORE_STOP
+    _, _, done = RawHost(Sim(tinybuddy(), context=48)).generate(
+        "Once upon a time", mode=Mode.RAW, max_tokens=500, flags=flags
+    )
+    assert (done.reason, done.tokens, done.position) == (Reason.CONTEXT, count, 48)
+
+
+def test_the_true_logprob_is_over_the_whole_vocabulary(talk: RawHost) -> None:
+    _, tokens, _ = talk.generate("hi", flags=GenerateFlag.TRUE_LOGPROB, temperature=0.9, top_k=3)
+    assert all(t.flags & TokenFlag.TRUE_LOGPROB and t.logprob_all < t.logprob for t in tokens)
+
+
+def test_turns_keep_the_evaluated_part_of_the_conversation(talk: RawHost) -> None:
+    first = talk.generate("hello there")[2]
+    second = talk.generate("and now", expect=first.position)[2]
+    # the last token of a reply is drawn, not evaluated
+    assert first.cached_tokens == 0 and second.cached_tokens == first.position - 1
+    whole = runtime.Model(talker())
+    ids = whole.encode("User: hello there\nBot:", bos=True)
+    assert first.prompt_tokens == len(ids)
+
+
+def test_the_history_is_what_was_said(talk: RawHost) -> None:
+    """The second reply equals that of a runtime which reads the whole conversation at once."""
+    _, tokens, _ = talk.generate("hello there", max_tokens=6)
+    text, again, _ = talk.generate("and now", max_tokens=10)
+    model = runtime.Model(talker())
+    ids = [*model.encode("User: hello there\nBot:", bos=True), *(t.id for t in tokens)]
+    ids += [*model.encode("\n", special=True), *model.encode("User: and now\nBot:")]
+    expected = runtime.generate(desk(talker()), runtime.Sampler(model, temperature=0.0), ids, 10)
+    assert [t.id for t in again] == [s.id for s in expected]
+
+
+def test_a_full_window_drops_the_oldest_half_at_once(talk: RawHost) -> None:
+    drops, reread = [], []
+    for i in range(30):
+        _, _, done = talk.generate(f"this is turn number {i} of many", max_tokens=9)
+        assert done.position <= done.context == 128
+        drops.append(done.dropped)
+        reread.append(done.reread_tokens)
+        if done.dropped:
+            assert done.position <= 64 + 9 + 4
+    assert 3 <= sum(d > 0 for d in drops) <= 10, f"dropped at each turn, or never: {drops}"
+    assert all((d > 0) == (r > 0) for d, r in zip(drops, reread, strict=True))
+
+
+def test_room_is_made_in_the_middle_of_a_reply(talk: RawHost) -> None:
+    talk.generate("the first thing to say", max_tokens=20)
+    _, tokens, done = talk.generate("go on", max_tokens=110, flags=GenerateFlag.IGNORE_STOP)
+    assert done.reason == Reason.CONTEXT or done.tokens == 110
+    assert done.dropped == 1 and done.reread_tokens > 0 and len(tokens) > 90
+
+
+STOPS = [("zzz",), ("e t",), ("lit", "little"), ("\n\n", " b", "xq")]
+
+
+@pytest.mark.parametrize("stops", STOPS)
+def test_stop_strings_may_span_tokens(stops: tuple[str, ...]) -> None:
+    host = RawHost(Sim(talker(stops)))
+    plain, _, _ = host.generate("Once upon a time", max_tokens=50, flags=GenerateFlag.IGNORE_STOP)
+    host.call("reset")
+    text, tokens, done = host.generate("Once upon a time", max_tokens=50)
+    ends = [at for at in (plain.find(s.encode()) for s in stops) if at >= 0]
+    assert text == plain[: min(ends, default=len(plain))]
+    assert done.reason == (Reason.STOP_STRING if ends else Reason.LENGTH)
+    released = b""
+    for token in tokens:
+        released += token.text
+        assert not any(s.encode() in released for s in stops)
+    if ends:
+        assert done.position < done.prompt_tokens + done.tokens, "the stop string stayed in the history"
+        follow = host.generate("and then", max_tokens=3)[2]
+        assert follow.cached_tokens <= done.position
+
+
+def test_a_resend_gives_the_same_events(talk: RawHost) -> None:
+    packets = talk.call("generate", **GENERATE | {"max_tokens": 12})
+    _, tokens, done = talk.reply(packets)
+    for first in (0, 5, 12, 99):
+        again = talk.raw(talk.frame("resend", reply=done.request, first=first))
+        assert [p.values for p in again[:-1]] == [t.values for t in tokens[first:]]
+        assert again[-1].values == done.values and again[-1].request == done.request
+    twice = talk.raw(encode("generate", talk.session, done.request, **GENERATE | {"max_tokens": 12}))
+    assert [p.values for p in twice] == [p.values for p in [*tokens, done]], "a request sent twice ran twice"
+
+
+def test_a_resend_in_the_middle_does_not_change_the_rest(talk: RawHost) -> None:
+    expected = talk.generate("hello", max_tokens=30)[0]
+    talk.call("reset")
+    for steps in range(2, 30, 3):
+        talk.sim.feed(talk.frame("generate", **GENERATE | {"max_tokens": 30}))
+        reply = talk.request
+        for _ in range(steps):
+            talk.sim.step()
+        packets = talk.sort(talk.sim.take()) + talk.raw(talk.frame("resend", reply=reply, first=0))
+        tokens = {p.index: p.text for p in packets if p.name == "token"}
+        assert b"".join(tokens[i] for i in sorted(tokens)) + packets[-1].text == expected
+        talk.call("reset")
+
+
+def test_stop_ends_a_reply_within_a_token(talk: RawHost) -> None:
+    talk.sim.feed(talk.frame("generate", **GENERATE | {"max_tokens": 100}))
+    for _ in range(12):
+        talk.sim.step()
+    before = sum(p.name == "token" for p in talk.sort(talk.sim.take()))
+    packets = talk.raw(talk.frame("stop"))
+    assert [p.name for p in packets if p.name != "token"] in (["ok", "done"], ["done", "ok"])
+    done = next(p for p in packets if p.name == "done")
+    assert done.reason == Reason.STOPPED and done.tokens <= before + 1
+    assert talk.one("stop").code == Error.NOTHING
+    assert talk.generate("go on")[2].reason in (Reason.LENGTH, Reason.STOP_ID, Reason.STOP_STRING)
+
+
+def test_a_stopped_prefill_leaves_a_conversation_that_goes_on(talk: RawHost) -> None:
+    talk.sim.feed(talk.frame("generate", **GENERATE | {"text": "word " * 40}))
+    talk.sim.step()
+    packets = talk.raw(talk.frame("stop"))
+    assert next(p for p in packets if p.name == "done").tokens == 0
+    assert talk.generate("are you there")[1]
+
+
+# ---- guards ----------------------------------------------------------------------------------------
+
+
+def test_expect_guards_the_conversation(talk: RawHost) -> None:
+    position = talk.generate("hello")[2].position
+    refused = talk.one("generate", **GENERATE | {"expect": position + 1})
+    assert (refused.code, refused.detail) == (Error.CONVERSATION, position)
+    assert talk.generate("hello", expect=position)[2].position > position
+
+
+def test_a_second_host_takes_the_device_over(talk: RawHost) -> None:
+    talk.sim.feed(talk.frame("generate", **GENERATE | {"max_tokens": 100}))
+    for _ in range(10):
+        talk.sim.step()
+    second = RawHost(talk.sim, greet=False)
+    taken = second.raw(encode("hello", 0, 77, major=1, minor=0, host="second"))
+    assert any(p.name == "done" and p.session == talk.session and p.reason == Reason.TAKEN for p in taken)
+    second.session = taken[-1].session
+    assert talk.one("ping", data=b"x").code == Error.SESSION
+    assert second.generate("hello")[2].reason == Reason.LENGTH
+    assert talk.one("generate", **GENERATE).code == Error.SESSION
+
+
+def test_while_busy_only_some_requests_are_answered(talk: RawHost) -> None:
+    talk.sim.feed(talk.frame("generate", **GENERATE | {"max_tokens": 60}))
+    reply = talk.request
+    frames = talk.frame("ping", data=b"") + talk.frame("info") + talk.frame("tokenize", flags=0, text="x")
+    frames += talk.frame("generate", **GENERATE)
+    by_request = {p.request: p for p in talk.raw(frames) if p.request != reply}
+    pong, info, tokenize, generate = (by_request[reply + i] for i in (1, 2, 3, 4))
+    assert pong.busy == reply and info.name == "info_is"
+    assert (tokenize.code, tokenize.detail, generate.code) == (Error.BUSY, reply, Error.BUSY)
+
+
+def test_versions(talk: RawHost) -> None:
+    for major in (0, 2, 9):
+        answer = RawHost(talk.sim, greet=False).hello(major)
+        assert (answer.code, answer.detail) == (Error.VERSION, 1)
+    assert talk.one("ping", data=b"").name == "pong", "a refused hello ended the session"
+    newer = encode("hello", 0, 5, major=1, minor=7, host="newer")
+    assert talk.raw(newer)[0].name == "welcome"
+
+
+def test_bodies_of_a_newer_minor_version_are_read(talk: RawHost) -> None:
+    from tinychat.protocol import BY_NAME
+    from tinychat.wire import HEADER, encode_body
+
+    body = encode_body(BY_NAME["ping"], {"data": b"abc"}) + b"appended field"
+    (pong,) = talk.raw(frame(HEADER.pack(BY_NAME["ping"].id, 0, talk.session, 9) + body))
+    assert pong.data == b"abc"
+
+
+BAD_REQUESTS = {
+    "no such message": (lambda h: (0x3E, b""), Error.UNKNOWN_MESSAGE),
+    "an event as a request": (lambda h: (0x46, b""), Error.UNKNOWN_MESSAGE),
+    "cut off body": (lambda h: (0x04, b"\0\1\2"), Error.BAD_MESSAGE),
+    "span past the end": (lambda h: (0x03, b"\xff\xff"), Error.BAD_MESSAGE),
+    "ids of odd length": (lambda h: (0x1A, b"\0\5\0abcde"), Error.BAD_MESSAGE),
+    "no ids": (lambda h: (0x1A, b"\0\0\0"), Error.BAD_MESSAGE),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_bad_packets(talk: RawHost, name: str) -> None:
+    make, code = BAD_REQUESTS[name]
+    kind, body = make(talk)
+    payload = bytes((kind, 0)) + talk.session.to_bytes(2, "little") + b"\x55\0" + body
+    (answer,) = talk.raw(frame(payload))
+    assert (answer.name, answer.code, answer.request, answer.type) == ("error", code, 0x55, kind)
+    assert talk.one("ping", data=b"").name == "pong"
+
+
+BAD_VALUES = [
+    {"temperature": -1.0},
+    {"temperature": float("nan")},
+    {"temperature": float("inf")},
+    {"temperature": 1e-42},
+    {"top_k": 257},
+    {"top_p": 0.0},
+    {"top_p": float("nan")},
+    {"min_p": 1.0},
+    {"repeat_penalty": 0.5},
+    {"repeat_window": 257},
+    {"mode": 2},
+]
+
+
+@pytest.mark.parametrize("values", BAD_VALUES, ids=str)
+def test_sampling_out_of_range(talk: RawHost, values: dict[str, float]) -> None:
+    position = talk.generate("hello")[2].position
+    assert talk.one("generate", **GENERATE | values).code == Error.BAD_MESSAGE
+    assert talk.generate("hello", expect=position)[1]
+
+
+def test_prompts(talk: RawHost) -> None:
+    limit = 1900
+    longer = talk.one("generate", **GENERATE | {"text": b"a" * (limit + 1)})
+    assert (longer.code, longer.detail) == (Error.TOO_LONG, limit)
+    too_many = talk.one("generate", **GENERATE | {"text": b"x7" * 400})
+    assert too_many.code == Error.PROMPT_TOO_LONG and too_many.detail > 128
+    assert talk.one("generate", **GENERATE | {"grammar": b"x"}).code == Error.UNSUPPORTED
+    for text in (b"", b"\0\1\2\x1b[31m", b"\xff\xfe\x80 broken \xe2\x82", bytes(range(32)), "ж猫🙂".encode()):
+        assert talk.generate(text)[2].reason in (Reason.LENGTH, Reason.STOP_ID, Reason.STOP_STRING)
+        talk.call("reset")
+
+
+def test_tokens_the_model_does_not_have(talk: RawHost) -> None:
+    assert talk.call("probe", flags=0, ids=[1, 2, 1024])[-1].code == Error.TOKEN
+    assert talk.one("probe", flags=0, ids=[1] * 200).code == Error.PROMPT_TOO_LONG
+    assert talk.generate("hello")[1]
+
+
+def test_an_oversized_frame_is_named_and_skipped(talk: RawHost) -> None:
+    payload = bytes((3, 0)) + talk.session.to_bytes(2, "little") + b"\1\0" + b"\x01" * (MAX_PAYLOAD + 500)
+    answers = talk.raw(frame(payload))
+    assert [a.code for a in answers] == [Error.TOO_LONG]
+    assert talk.one("ping", data=b"still here").data == b"still here"
+
+
+def test_special_tokens_in_a_users_words_are_just_words() -> None:
+    host = RawHost(Sim(tinybuddy()))
+    special = host.one("tokenize", flags=1, text="<|end|> <s>").ids
+    plain = host.one("tokenize", flags=0, text="<|end|> <s>").ids
+    model = runtime.Model(tinybuddy())
+    assert plain == list(model.encode("<|end|> <s>")) and special == list(model.encode("<|end|> <s>", special=True))
+    assert host.one("tokenize", flags=2, text="a b").ids == list(model.encode("a b", bos=True))
+
+
+# ---- settings --------------------------------------------------------------------------------------
+
+
+SETTINGS = {
+    "temperature": 0.25,
+    "top_k": 7,
+    "top_p": 0.5,
+    "min_p": 0.125,
+    "repeat_penalty": 1.5,
+    "repeat_window": 32,
+    "max_tokens": 11,
+    "mode": 0,
+    "kv_type": 3,
+    "context": 64,
+    "brightness": 40,
+    "echo": 0,
+}
+
+
+def test_settings_survive_power_off_in_a_log_that_wears_evenly() -> None:
+    sim = Sim(talker(), flash=1 << 20)
+    host = RawHost(sim)
+    host.upload(talker())
+    for i in range(300):  # past both sectors of 64 records, twice
+        answer = host.one("settings_set", mask=SettingsField.TOP_K | SettingsField.BRIGHTNESS, **SETTINGS | {"top_k": i % 257})
+        assert answer.stored == 1
+        if i % 50 == 49:
+            sim.boot()
+            host = RawHost(sim)
+            assert host.one("settings_get").top_k == i % 257
+    whole = host.one("settings_set", mask=0xFFF, **SETTINGS)
+    assert {k: whole.values[k] for k in SETTINGS} == SETTINGS
+    sim.boot()
+    host = RawHost(sim)
+    info = host.one("info")
+    assert (info.context, info.kv_type) == (64, 3)
+    assert host.generate("hello", flags=GenerateFlag.DEFAULTS)[2].tokens <= 11
+    forgotten = host.one("settings_forget", mask=SettingsField.TOP_K | SettingsField.CONTEXT)
+    assert (forgotten.top_k, forgotten.context) == (40, 0)
+    assert host.one("info").context == 128
+    assert not sim.state(MISUSED)
+
+
+def test_bad_settings_change_nothing(talk: RawHost) -> None:
+    before = talk.one("settings_get").values
+    for values in [v for v in BAD_VALUES if v != {"temperature": 1e-42}]:
+        assert talk.one("settings_set", mask=0xFFF, **SETTINGS | values).code == Error.BAD_MESSAGE
+    assert talk.one("settings_get").values == before
+
+
+# ---- a person at a plain terminal -------------------------------------------------------------------
+
+
+def typed(sim: Sim, data: bytes) -> str:
+    sim.advance(3)
+    sim.feed(data)
+    return sim.run().decode()
+
+
+def test_a_typed_line_gets_a_reply() -> None:
+    sim = Sim(talker())
+    assert "tlm-firmware" in sim.run().decode()
+    answer = typed(sim, b"hello thexx\x7f\x7fre\r\n")
+    assert answer.startswith("hello thexx\b \b\b \bre\r\n") and "tokens" in answer and answer.endswith("> ")
+    assert "new conversation" in typed(sim, b"/new\n")
+    assert "ok" in typed(sim, b"/set temp 0\n") and "range" not in typed(sim, b"/set top_k 5\n")
+    assert "malformed" in typed(sim, b"/set temp 1000\n") and "NUMBER" in typed(sim, b"/set temp\n")
+    one, two = typed(sim, b"hello\n"), typed(sim, b"/new\nhello\n")
+    assert one.split("\r\n")[1] == two.split("\r\n> ")[1].split("\r\n")[0], "greedy, yet another reply"
+    assert "tinybuddy" in typed(sim, b"/info\n") and "/new" in typed(sim, b"/help\n")
+    assert "too long" in typed(sim, b"a" * 600 + b"\n")
+    assert "control" in typed(sim, b"up\x1b[A\n")
+    assert typed(sim, b"one\ntwo\n").count("tokens") == 2
+
+
+def test_ctrl_c_stops_a_typed_reply() -> None:
+    sim = Sim(talker(max_tokens=100))
+    sim.feed(b"hello\n")
+    for _ in range(20):
+        sim.advance(0.06)
+        sim.step()
+    sim.feed(b"\x03")
+    assert int(sim.run().decode().rpartition("[")[2].split()[0]) < 30
+
+
+def test_text_and_frames_share_the_line() -> None:
+    sim = Sim(talker())
+    host = RawHost(sim)
+    text, _, _ = host.generate("hello")
+    assert "hello" not in host.text.decode(), "the words of a frame were echoed"
+    assert typed(sim, b"hello again\r").count("tokens") == 1
+    assert host.generate("hello", expect=host.one("info").position)[1]
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_the_rest_of_a_broken_frame_is_never_taken_for_a_line(cut: int) -> None:
+    sim = Sim(talker())
+    whole = encode("generate", 3, 1, **GENERATE | {"text": b"do not say\nthis aloud\nplease\n"})
+    sim.run()
+    sim.feed(whole[cut:] + b"\0")
+    sim.run()
+    assert RawHost(sim).one("info").position == 0
+
+
+def test_a_frame_without_an_end_does_not_deafen() -> None:
+    sim = Sim(talker())
+    sim.feed(encode("ping", 1, 1, data=b"x")[:-3])
+    sim.run()
+    assert "tokens" in typed(sim, b"hello\n")
+
+
+# ---- models ----------------------------------------------------------------------------------------
+
+
+def test_no_model_is_a_clear_state() -> None:
+    sim = Sim(flash=1 << 20)
+    host = RawHost(sim)
+    assert host.hello().model_state == ModelState.NONE
+    for name, values in (("generate", GENERATE), ("probe", {"flags": 0, "ids": [1]}), ("tokenize", {"flags": 0, "text": "x"})):
+        assert host.one(name, **values).code == Error.NO_MODEL
+    assert "no model" in typed(sim, b"hello\n")
+
+
+def test_context_is_the_largest_that_fits() -> None:
+    contexts = {}
+    for memory in (100_000, 160_000, 200_000, 400_000):
+        info = RawHost(Sim(tinybuddy(), memory=memory)).one("info")
+        contexts[memory] = info.context
+        assert info.memory_used <= info.memory_total <= memory
+    values = list(contexts.values())
+    assert values == sorted(values) and values[0] < values[-1] == 128, contexts
+    small = RawHost(Sim(tinybuddy(), memory=30_000))
+    assert small.hello().model_state == ModelState.UNUSABLE
+    refused = small.one("generate", **GENERATE)
+    assert refused.code == Error.MODEL_MEMORY
+
+
+def test_tinychat_holds_a_conversation() -> None:
+    clock = SimClock()
+    with Device(SimLink(Sim(talker()), clock), clock) as device:
+        replies = [device.chat(f"number {i}", temperature=0.7, seed=i).wait() for i in range(3)]
+        assert all(r.text and r.stats.decode_tok_s > 0 for r in replies)
+        assert device.info()["model"] == "tinybuddy" and device.info()["selfcheck"] == []
+
+
+def test_a_blob_of_a_newer_version_is_refused_by_name() -> None:
+    at = schema.HEADER.offset("version_major")
+    newer = tinybuddy()[:at] + (schema.VERSION_MAJOR + 1).to_bytes(2, "little") + tinybuddy()[at + 2 :]
+    welcome = RawHost(Sim(newer)).hello()
+    assert (welcome.model_state, welcome.model_error) == (ModelState.UNUSABLE, Error.MODEL_VERSION)
+
+
+def test_the_store_of_a_fixed_model_is_read_only(talk: RawHost) -> None:
+    assert talk.begin(tinybuddy()).code == Error.STORE_READ_ONLY
+    assert talk.one("slot", slot=0).name == "slot_is"
+
+
+def test_changed_helper_is_sound() -> None:
+    assert changed(tinybuddy(), lambda content: content) == tinybuddy()
