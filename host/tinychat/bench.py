@@ -16,9 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .console import emit
 from .device import BenchRow, Device
 from .errors import ChatError
+from .pipe import emit
 from .reply import Info, Reply
 
 PROMPT = (

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
-from .console import ChatConsole, PipeChat, emit
 from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .device import Device
 from .errors import ChatError
+from .pipe import PipeChat, emit
 from .reply import KV_NAMES
 from .terminal import is_dumb
 from .transport import SimOptions
@@ -189,6 +189,8 @@ def chat(
         elif json_ or not (sys.stdin.isatty() and sys.stdout.isatty()):
             PipeChat(conversation, json_, stream).run(sys.stdin)
         else:
+            from .console import ChatConsole
+
             ChatConsole(conversation).run()
 
 
@@ -342,7 +344,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def _run(argv: list[str]) -> int:
     try:
-        cli.main(argv, prog_name="tinychat", standalone_mode=False)
+        # Not `cli.main`: it would make an error of a reader that goes away.
+        with cli.make_context("tinychat", argv) as context:
+            cli.invoke(context)
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.ClickException as err:

@@ -1,10 +1,9 @@
-"""The chat in a terminal, the chat in a pipe, and the one reply of a script."""
+"""The chat in a terminal."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -26,8 +25,8 @@ COMMANDS = {
     "/quit": "leave (Ctrl-D does too)",
 }
 REASONS = {
-    "length": "length limit: /set n 200 allows more",
-    "context": "the context is full: /new",
+    "length": "length limit (/set n)",
+    "context": "context full (/new)",
     "stopped": "stopped",
     "taken": "another program took the device over",
 }
@@ -49,7 +48,7 @@ def stats_line(stats: ReplyStats) -> str:
 
 def seconds(time: float) -> str:
     """A short time for people: 0.25 s, 4 ms."""
-    return f"{time:.2f} s" if time >= 0.1 else f"{time * 1e3:.{0 if time >= 0.002 else 1}f} ms"
+    return f"{time:.2f} s" if time >= 0.1 else f"{time * 1e3:.3g} ms"
 
 
 def reread_line(dropped: int, reread: int) -> str:
@@ -94,8 +93,8 @@ class ChatConsole:
         def show(token: Token) -> None:
             nonlocal first
             piece = begin + token.text if first else token.text
-            if not self.conversation.story and first:
-                piece = piece.lstrip()
+            if first and not begin:
+                piece = piece.lstrip(" " if self.conversation.story else None)
             if piece:
                 self._status.clear()
                 first = False
@@ -237,60 +236,3 @@ class ChatConsole:
                 self._notice("Ctrl-D leaves")
             except EOFError:
                 return
-
-
-class PipeChat:
-    """Lines in, replies out, nothing else: for pipes and scripts.
-
-    Args:
-        conversation: whom to talk to.
-        as_json: one JSON object a reply instead of its text.
-        stream: with `as_json`, also one object a token.
-    """
-
-    def __init__(self, conversation: Conversation, as_json: bool = False, stream: bool = False) -> None:
-        self.conversation = conversation
-        self._json, self._stream = as_json, as_json and stream
-        conversation.notice = lambda text: print(f"tinychat: {text}", file=sys.stderr)
-
-    def run(self, lines: Iterable[str]) -> None:
-        """A turn for each line that is not empty."""
-        for line in lines:
-            if line.strip():
-                self.turn(line.rstrip("\r\n"))
-
-    def turn(self, text: str) -> None:
-        """One turn; its reply goes to standard output. Ctrl-C ends the reply, then the program."""
-        interrupted: list[Reply] = []
-        current: list[Reply] = []
-
-        def stop() -> None:
-            interrupted.extend(current)
-            for reply in current:
-                reply.stop()
-
-        self._started = False
-        with on_interrupt(stop):
-            reply = self.conversation.turn(text, self._show, current.append)
-        if self._json:
-            emit({"event": "reply", "prompt": text, **reply.as_dict()})
-        else:
-            print(flush=True)
-        if interrupted:
-            raise KeyboardInterrupt
-
-    def _show(self, token: Token) -> None:
-        if self._stream:
-            emit({"event": "token", **token.as_dict()})
-        if self._json:
-            return
-        text = token.text
-        if not self._started and not self.conversation.story:
-            text = text.lstrip()
-        self._started = self._started or bool(text)
-        print(text, end="", flush=True)
-
-
-def emit(row: dict[str, Any]) -> None:
-    """One line of JSON on standard output."""
-    print(json.dumps(row, ensure_ascii=False, default=str), flush=True)

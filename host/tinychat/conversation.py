@@ -46,6 +46,7 @@ class Conversation:
         self.info = device.info()
         self.replies: list[Reply] = []
         self._raw = raw
+        self._told = ""  # what a story model was given last
 
     @property
     def story(self) -> bool:
@@ -59,15 +60,21 @@ class Conversation:
 
     def start(self, text: str) -> Reply:
         """Sends a turn. A story model gets each text as the beginning of a new story, and "" to tell on."""
-        if self._raw:
-            return self.device.generate(text, **self.options)
-        if self.story and text:
-            self.device.reset()
-        elif self.story and (not self.replies or self.replies[-1].stats is None):
+        if not self.story:
+            return self.device.chat(text, **self.options)
+        self._told = text or self._so_far()
+        return self.device.generate(self._told, **self.options)
+
+    def _so_far(self) -> str:
+        """The story that "" continues: its beginning and all that was told. Raises `ChatError` when it is over."""
+        last = self.replies[-1].stats if self.replies else None
+        if last is None:
             raise ChatError("There is no story to continue.", "type how one begins")
-        elif self.story and self.replies[-1].stats is not None and self.replies[-1].stats.stop_reason in ENDED:
+        if last.stop_reason in ENDED:
             raise ChatError("The story has come to its end.", "type how a new one begins")
-        return self.device.chat(text, **self.options)
+        if last.stop_reason == "context":
+            raise ChatError("The context is full: this story can not go on.", "type how a new one begins")
+        return self._told + self.replies[-1].text
 
     def turn(self, text: str, show: Callable[[Token], None], started: Callable[[Reply], None] | None = None) -> Reply:
         """Runs a turn to its end.

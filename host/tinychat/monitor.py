@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from .console import emit
 from .errors import ChatError, LinkLostError
+from .pipe import emit
 from .protocol import LogLevel
 from .reply import word
 from .terminal import printable

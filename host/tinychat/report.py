@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from .boards import Port
-from .console import emit
+from .pipe import emit
 from .reply import Info
 from .upload import Progress as OnProgress
 

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from . import faults
@@ -56,6 +55,8 @@ class LinkStats:
 
 def host_name() -> str:
     """Name and version of this program, for the device's log."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"tinychat {version('tinyexport')}"
     except PackageNotFoundError:

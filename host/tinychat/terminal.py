@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from prompt_toolkit.utils import get_cwidth
+from rich.cells import cell_len
 
 
 def is_dumb(stream: TextIO) -> bool:
@@ -57,14 +57,14 @@ class WrappedWriter:
                 self._space += " " if c == " " else "    "
             else:
                 self._word += c
-                if get_cwidth(self._word) >= self._width:
+                if cell_len(self._word) >= self._width:
                     self._flush_word()
         if self._word and self._fits(self._word + "xxxxxxxxxxxx"):
             self._flush_word()  # far from the edge: show it at once
         self._out.flush()
 
     def _fits(self, word: str) -> bool:
-        return self._column + len(self._space) + get_cwidth(word) <= self._width
+        return self._column + len(self._space) + cell_len(word) <= self._width
 
     def _flush_word(self) -> None:
         if not self._word:
@@ -76,7 +76,7 @@ class WrappedWriter:
             self._out.write(self._space)
             self._column += len(self._space)
         self._out.write(self._word)
-        self._column += get_cwidth(self._word)
+        self._column += cell_len(self._word)
         if self._column > self._width:
             self._column %= self._width + 1
         self._word = self._space = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from fake_device import FakeClock, FakeDevice, FakeLink, Faults, make_blob
 
 from tinychat import Device
+from tinychat.cli import main
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -56,19 +58,24 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def tinychat(env: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command: tinychat("--sim", "x.tlm", stdin="hi", fake={...}, env={...})."""
+def tinychat(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command in this process: tinychat("--sim", "x.tlm", stdin="hi", fake={...}, NAME=value...)."""
 
     def run(
         *args: str, stdin: str = "", fake: dict[str, Any] | None = None, **extra: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tinychat", *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=env | {"FAKE": json.dumps(fake or {})} | extra,
-        )
+        with monkeypatch.context() as patch:
+            for name in [n for n in os.environ if n.startswith("TINYCHAT")]:
+                patch.delenv(name)
+            for name, value in (env | {"FAKE": json.dumps(fake or {})} | extra).items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                main(list(args))
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(list(args), int(end.value.code or 0), out, err)
 
     return run
