@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "measure",
     "bench": "bench",
     "plan": "plan",
+    "gguf": "gguf",
 }
 
 

@@ -7,7 +7,6 @@ of 32 stay float16 where q8_0 or q4_0 was asked for, because GGUF blocks can not
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ import numpy as np
 from .archs.rope import interleaved_rows
 from .blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from .errors import CheckpointError, ConfigError
+from .gguf_vocab import UNUSED, GGUFVocab
 from .spec import LINEAR_TENSORS, ModelSpec, layer_name
 
 TYPES = ("f32", "f16", "q8_0", "q4_0")
 _BLOCK = 32
+_TURN = 2 * 2 * np.pi / 2**32  # radians of two 32-bit turns
 _PARTS = {
     "attn_norm": "attn_norm.weight", "wq": "attn_q.weight", "bq": "attn_q.bias", "wk": "attn_k.weight",
     "bk": "attn_k.bias", "wv": "attn_v.weight", "bv": "attn_v.bias", "wo": "attn_output.weight",
@@ -27,22 +28,6 @@ _PARTS = {
     "w_up": "ffn_up.weight", "b_up": "ffn_up.bias", "w_down": "ffn_down.weight", "b_down": "ffn_down.bias",
 }  # fmt: skip
 _GLOBAL = {"tok_embed": "token_embd.weight", "final_norm": "output_norm.weight", "head": "output.weight"}
-
-
-@dataclass(frozen=True)
-class GGUFVocab:
-    """A vocabulary as GGUF has it: token types 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte."""
-
-    model: str  # "llama" (SentencePiece) or "gpt2" (byte-level BPE)
-    tokens: list[str]
-    types: list[int]
-    scores: list[float] = field(default_factory=list)  # "llama"
-    merges: list[str] = field(default_factory=list)  # "gpt2": "left right"
-    bos: int | None = None
-    eos: int | None = None
-    unk: int | None = None
-    add_bos: bool = False
-    add_space_prefix: bool = False
 
 
 def refusal(spec: ModelSpec, tensors: dict[str, np.ndarray]) -> str | None:
@@ -117,22 +102,22 @@ def _write_facts(writer: Any, spec: ModelSpec, name: str, kind: str) -> None:
 
 
 def rope_theta(spec: ModelSpec) -> float:
-    """The base of which the second frequency is a power; 10000 for a single pair."""
+    """The base of which the second frequency is a power, to six digits; 10000 for a single pair."""
     if len(spec.rope_freqs) < 2:
         return 10000.0
-    return float(round((spec.rope_freqs[1] / spec.rope_freqs[0]) ** (-spec.rope_dims / 2), 3))
+    return float(f"{(spec.rope_freqs[1] / spec.rope_freqs[0]) ** (-spec.rope_dims / 2):.6g}")
 
 
 def _write_vocab(writer: Any, vocab: GGUFVocab, rows: int) -> None:
     spare = range(len(vocab.tokens), rows)
     writer.add_tokenizer_model(vocab.model)
     writer.add_token_list([*vocab.tokens, *(f"<unused_{i}>" for i in spare)])
-    writer.add_token_types([*vocab.types, *(5 for _ in spare)])
+    writer.add_token_types([*vocab.types, *(UNUSED for _ in spare)])
     if vocab.model == "llama":
         writer.add_token_scores([*vocab.scores, *(0.0 for _ in spare)])
         writer.add_add_space_prefix(vocab.add_space_prefix)
     else:
-        writer.add_tokenizer_pre("gpt-2")
+        writer.add_tokenizer_pre(vocab.pre)
         writer.add_token_merges(vocab.merges)
     for value, add in ((vocab.bos, writer.add_bos_token_id), (vocab.eos, writer.add_eos_token_id),
                        (vocab.unk, writer.add_unk_token_id)):  # fmt: skip
@@ -160,10 +145,15 @@ def _write_tensors(writer: Any, spec: ModelSpec, tensors: dict[str, np.ndarray],
 
 
 def _rope_factors(spec: ModelSpec) -> np.ndarray | None:
-    """Divisors that bring the plain frequencies of `rope_theta` to the spec's; None when all are one."""
+    """Divisors that bring the plain frequencies of `rope_theta` to the spec's; None when all are one.
+
+    A blob holds frequencies as 32-bit turns: what differs by less than two of these is equal.
+    """
     plain = np.array([rope_theta(spec) ** (-2 * i / spec.rope_dims) for i in range(spec.rope_dims // 2)])
-    factors = plain / np.array(spec.rope_freqs)
-    return None if np.abs(factors - 1).max() < 1e-6 else factors.astype(np.float32)
+    freqs = np.array(spec.rope_freqs)
+    if np.all(np.abs(plain - freqs) < np.maximum(_TURN, 1e-5 * plain)):
+        return None
+    return (plain / freqs).astype(np.float32)
 
 
 def _add(writer: Any, name: str, values: np.ndarray, kind: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tinyexport import archs, gguf_out, loaders
 from tinyexport.errors import CheckpointError, ConfigError, TinyError
-from tinyexport.gguf_out import GGUFVocab
+from tinyexport.gguf_vocab import GGUFVocab
 
 gguf = pytest.importorskip("gguf")
 from gguf import GGMLQuantizationType as Kind  # noqa: E402
@@ -216,3 +216,58 @@ class TestWriting:
             gguf_out.write(checkpoint.spec, checkpoint.tensors, vocab_of(290), tmp_path / "m.gguf", kind="q5")
         with pytest.raises(ConfigError, match="300 tokens"):
             gguf_out.write(checkpoint.spec, checkpoint.tensors, vocab_of(300), tmp_path / "m.gguf")
+
+
+class TestCommand:
+    """`tinyexport gguf` from a checkpoint and from its blob."""
+
+    def run(self, *arguments: str) -> dict[str, object]:
+        from click.testing import CliRunner
+
+        from tinyexport.commands.gguf import gguf as command
+
+        result = CliRunner().invoke(command, [*arguments, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0
+        return dict(json.loads(result.stdout))
+
+    @pytest.mark.parametrize("kind", ["f32", "q8_0"])
+    def test_a_blob_and_its_checkpoint_give_the_same_model(self, tmp_path: Path, kind: str) -> None:
+        from tinyexport import pipeline
+        from tinyexport.blob import writer
+
+        source = families.write_llama(tmp_path, np.random.default_rng(9), 290, 64, 2, 96, 32)
+        blob = pipeline.quantize(pipeline.SourceOptions(str(source)), pipeline.QuantizeOptions(preset=kind))
+        writer.write(tmp_path / "m.tlm", blob.data)
+        sizes = [
+            self.run(str(path), "-o", str(tmp_path / f"{n}.gguf"), "--type", kind)["bytes"]
+            for n, path in enumerate((source, tmp_path / "m.tlm"))
+        ]
+        assert sizes[0] == sizes[1]
+        direct, through = (loaders.load(str(tmp_path / f"{n}.gguf")) for n in range(2))
+        assert direct.gguf_tokenizer == through.gguf_tokenizer
+        assert direct.gguf_tokenizer is not None
+        assert direct.gguf_tokenizer["add_bos_token"] is True
+        assert direct.gguf_tokenizer["model"] == "gpt2"
+        a, b = archs.identify(direct), archs.identify(through)
+        np.testing.assert_allclose(a.spec.rope_freqs, b.spec.rope_freqs, rtol=1e-6)
+        for name, values in a.tensors.items():  # q8_0 again gives the codes that were there
+            np.testing.assert_array_equal(b.tensors[name], values, err_msg=name)
+
+    def test_the_vocabulary_survives_the_way_through_gguf(self, shared: Path, tmp_path: Path) -> None:
+        from tinyexport import tok
+
+        folder = shared / "checkpoints/stories260k"
+        self.run(str(folder), "-o", str(tmp_path / "m.gguf"), "--tokenizer", str(folder / "tokenizer.model"))
+        raw = loaders.load(str(tmp_path / "m.gguf"))
+        back, first = tok.load({}, gguf=raw.gguf_tokenizer), tok.load({"tokenizer_model": folder / "tokenizer.model"})
+        assert (back.pieces[1:], back.bos, back.eos, back.unk) == (first.pieces[1:], first.bos, first.eos, first.unk)
+        assert [(m.left, m.right, m.result) for m in back.merges] == [(m.left, m.right, m.result) for m in first.merges]
+
+    def test_vocabularies_that_llama_cpp_lacks_are_refused(self, tmp_path: Path) -> None:
+        from tinyexport import gguf_vocab, tok
+        from tinyexport.errors import TokenizerError
+
+        pytest.importorskip("sentencepiece")
+        families.unigram(tmp_path / "t.model", 96, np.random.default_rng(1))
+        with pytest.raises(TokenizerError, match="UNIGRAM vocabulary"):
+            gguf_vocab.from_tokenizer(tok.load({"tokenizer_model": tmp_path / "t.model"}), True)

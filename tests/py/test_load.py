@@ -230,6 +230,14 @@ class TestFilesBeside:
         with pytest.raises(TokenizerError, match="no tokenizer"):
             loaders.load(str(tmp_path / "a.pt"), tokenizer=str(tmp_path / "none"))
 
+    def test_vocab_json_and_merges_belong_together(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "a.pt", "vocab.json", "merges.txt")
+        for given in (None, str(tmp_path / "vocab.json")):
+            found = loaders.load(str(tmp_path / "a.pt"), tokenizer=given).tokenizer_files
+            assert {kind: path.name for kind, path in found.items()} == {
+                "vocab_json": "vocab.json", "merges_txt": "merges.txt"
+            }  # fmt: skip
+
     @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00"])
     def test_a_broken_config_is_an_error(self, tmp_path: Path, text: str) -> None:
         self.make(tmp_path, "a.pt")

@@ -14,7 +14,7 @@ MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".gguf")
 _NOT_MODEL_CONFIG = ("tokenizer", "generation", "adapter", "preprocessor", "special_tokens")
 _TOKENIZER_BIN = re.compile(r"^(.*[_.-])?tok[a-z]*[0-9]*\.bin$", re.IGNORECASE)
 _TAIL_WORDS = re.compile(
-    r"[_.-]*(config|model_config|tokenizer_config|tokenizer|tok[0-9]*|spm|sp|vocab|params|args)$", re.I
+    r"[_.-]*(config|model_config|tokenizer_config|tokenizer|tok[0-9]*|spm|sp|vocab|merges|params|args)$", re.I
 )
 
 
@@ -129,6 +129,9 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
         given = Path(override)
         if given.is_file():
             raw.tokenizer_files = {_kind(given): given}
+            merges = given.with_name(given.name.replace("vocab.json", "merges.txt"))
+            if merges != given and merges.is_file():
+                raw.tokenizer_files["merges_txt"] = merges
             return _add_tokenizer_config(given.parent, raw)
         if not given.is_dir():
             raise TokenizerError(f"there is no tokenizer {override}", "check the path after --tokenizer")
@@ -139,6 +142,8 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
         ("tokenizer_json", _is_tokenizer_json),
         ("tokenizer_model", lambda p: p.suffix == ".model"),
         ("tokenizer_bin", is_tokenizer_bin),
+        ("vocab_json", lambda p: p.name.endswith("vocab.json")),
+        ("merges_txt", lambda p: p.name.endswith("merges.txt")),
     ):
         found = match(anchor, [p for p in files if fits(p)], "tokenizer", "--tokenizer")
         if found is not None:
@@ -154,8 +159,8 @@ def _add_tokenizer_config(folder: Path, raw: RawCheckpoint) -> None:
 
 
 def _kind(path: Path) -> str:
-    if path.suffix == ".json":
-        return "tokenizer_json"
+    if path.suffix in (".json", ".xz"):
+        return "vocab_json" if path.name.endswith("vocab.json") else "tokenizer_json"
     if path.suffix == ".model":
         return "tokenizer_model"
     if path.suffix == ".bin":
