@@ -227,6 +227,7 @@ class Session:
     def eval_sample(self, ids: Sequence[int] | np.ndarray, sampler: Sampler) -> None:
         """Append tokens; the last one's logits stream into `sampler`, no buffer of them is kept."""
         tokens = _ids(ids)
+        sampler._check_mask(self.model.vocab)
         check(lib().tlm_py_eval_sample(self._handle, _pointer(tokens), len(tokens), sampler._handle))
 
     def bench(self, prompt_tokens: int, decode_tokens: int) -> tuple[float, float]:
@@ -283,6 +284,7 @@ class Sampler:
             pick("repeat_penalty", repeat_penalty),
         )
         mask = None if allowed is None else np.ascontiguousarray(allowed, dtype=bool)
+        self._mask_size = 0 if mask is None else mask.size
         code = c.c_int32()
         self._handle = lib().tlm_py_sampler_new(
             floats,
@@ -291,7 +293,7 @@ class Sampler:
             seed,
             logprob_all,
             None if mask is None else _pointer(mask),
-            0 if mask is None else mask.size,
+            self._mask_size,
             c.byref(code),
         )
         check(code.value)
@@ -303,8 +305,13 @@ class Sampler:
 
     def feed(self, logits: np.ndarray, slice_rows: int = 0) -> None:
         """Hand over the logits [vocab] of one position, in slices as a session would."""
-        row = np.ascontiguousarray(logits, np.float32)
+        row = np.ascontiguousarray(logits, np.float32).reshape(-1)
+        self._check_mask(row.size)
         check(lib().tlm_py_sampler_feed(self._handle, _pointer(row), row.size, slice_rows or row.size))
+
+    def _check_mask(self, vocab: int) -> None:
+        if self._mask_size not in (0, vocab):
+            raise RuntimeFault(f"the mask has {self._mask_size} ids, the model {vocab}", "give one boolean an id")
 
     def sample(self) -> Choice:
         """Draw from the candidates of the last eval_sample or feed."""

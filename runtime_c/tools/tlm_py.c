@@ -193,6 +193,9 @@ void tlm_py_session_free(tlm_py_session *s)
 
 static tlm_err start(tlm_py_session *s, const tlm_py_model *m, const tlm_py_options *o, uint64_t out[6])
 {
+    if (o->threads > TLM_MAX_PARTS) {
+        return TLM_ERR_ARG;
+    }
     if (o->threads > 1) {
         s->pool = tlm_pool_new(o->threads);
         if (s->pool == NULL) {
