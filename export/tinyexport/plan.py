@@ -24,6 +24,7 @@ PROMPT_TOKENS = 60
 DECODE_POSITION = 64
 KV_ORDER = ("i8", "i4")  # tried in this order when the user names none
 PAGE = 16
+MAX_BATCH = 16
 SLOT_HEADER = 4096  # the firmware's slot header takes one flash sector
 
 
@@ -82,6 +83,7 @@ class Traffic:
 
     @property
     def total(self) -> int:
+        """Bytes a decoded token reads."""
         return self.core_bytes + self.head_bytes + self.other_bytes
 
 
@@ -125,7 +127,9 @@ def _token_extras(content: BlobContent, position: int, cores: int) -> Extras:
     return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores)
 
 
-def speed(content: BlobContent, board: Board, batch: int, position: int, *, slower: float, more: float) -> Speed:
+def speed(
+    content: BlobContent, board: Board, batches: tuple[int, ...], position: int, *, slower: float, more: float
+) -> Speed:
     """The cost model; `slower` scales the line overhead, `more` everything that is not a weight product."""
     tier, flow = TIERS[board.flash_tier], traffic(content, board.kernels)
 
@@ -136,15 +140,14 @@ def speed(content: BlobContent, board: Board, batch: int, position: int, *, slow
     head = stream(flow.head_bytes, flow.head_weights, flow.head_cycles)
     decode = _token_extras(content, position, board.cores)
     token = core + head + more * decode.seconds(True)
-    prefill, left, at = 0.0, PROMPT_TOKENS - 1, 0
+    prefill, at = 0.0, 0
     per_token = BATCH_PER_TOKEN / CYCLES_PER_WEIGHT["esp32s3"]["q4_0"]
     unpack = BATCH_UNPACK / CYCLES_PER_WEIGHT["esp32s3"]["q4_0"]
-    while left > 0:
-        now = min(batch, left)
+    for now in batches:
         scale = 1.0 if now == 1 else unpack + per_token * now
         prefill += stream(flow.core_bytes + flow.other_bytes, flow.core_weights, flow.core_cycles * scale)
         prefill += sum(more * _token_extras(content, at + i, board.cores).seconds(False) for i in range(now))
-        left, at = left - now, at + now
+        at += now
     parts = {
         "core": core * 1e3,
         "head": head * 1e3,
@@ -156,13 +159,13 @@ def speed(content: BlobContent, board: Board, batch: int, position: int, *, slow
 
 @dataclass(frozen=True)
 class Memory:
-    """RAM of a session: `total` is what `pieces` must hold."""
+    """RAM of a session: `total` is what `pieces` must hold; `batches` are those of a PROMPT_TOKENS-token prefill."""
 
     context: int
     kv_type: str
     state: int
     kv: int
-    batch: int
+    batches: tuple[int, ...]
     total: int
 
 
@@ -192,13 +195,46 @@ def usable_pieces(board: Board) -> tuple[int, ...]:
 
 def memory(model: Model, board: Board, context: int, kv: str) -> Memory | None:
     """RAM for `context` positions, prefill scratch in unused pages; None when it does not fit the pieces."""
-    need = model.need(context=context, kv=kv, batch=16, batch_in_pages=True, head_rows=board.head_rows)
+    need = model.need(
+        context=context,
+        kv=kv,
+        batch=MAX_BATCH,
+        batch_in_pages=True,
+        head_rows=board.head_rows,
+        repack=False,
+        backend="ref",
+    )
     pages = int(need["pages"])
     blocks = [int(need["state"])] + [int(need["page"])] * pages
     if not place(blocks, usable_pieces(board)):
         return None
     kv_bytes = int(need["page"]) * pages
-    return Memory(context, kv, int(need["state"]), kv_bytes, int(need["batch"]), int(need["state"]) + kv_bytes)
+    batches = prefill_batches(model, board, context, kv, int(need["page"]), pages)
+    return Memory(context, kv, int(need["state"]), kv_bytes, batches, int(need["state"]) + kv_bytes)
+
+
+def prefill_batches(model: Model, board: Board, context: int, kv: str, page: int, pages: int) -> tuple[int, ...]:
+    """Batch sizes of a PROMPT_TOKENS-token prompt when the scratch lies in pages that are not used yet."""
+    largest_run = usable_pieces(board)[0] // page
+    scratch = {
+        n: int(
+            model.need(context=context, kv=kv, batch=n, head_rows=board.head_rows, repack=False, backend="ref")[
+                "batch"
+            ]
+        )
+        for n in range(2, MAX_BATCH + 1)
+    }
+    sizes: list[int] = []
+    left = min(PROMPT_TOKENS, context) - 1
+    while left > 0:
+        at, now = sum(sizes), 1
+        for n in range(2, min(MAX_BATCH, left) + 1):
+            free = min(pages - -(-(at + n) // PAGE), largest_run)
+            if scratch[n] <= free * page:
+                now = n
+        sizes.append(now)
+        left -= now
+    return tuple(sizes)
 
 
 def largest_context(model: Model, board: Board, kv: str) -> Memory | None:
@@ -265,11 +301,11 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         reasons.append(f"the blob takes {len(data):,} B, the model partition holds {whole:,} B")
     if ram is None:
         reasons.append(f"{wanted} positions of KV cache do not fit {board.ram:,} B of RAM")
-    batch = ram.batch if ram else 1
+    batches = ram.batches if ram else (1,) * (PROMPT_TOKENS - 1)
     position = min(DECODE_POSITION, (ram.context if ram else wanted) - 1)
-    mid = speed(content, board, batch, position, slower=1.0, more=1.0)
-    low = speed(content, board, batch, position, slower=1.5, more=2.0)
-    high = speed(content, board, batch, position, slower=0.9, more=0.6)
+    mid = speed(content, board, batches, position, slower=1.0, more=1.0)
+    low = speed(content, board, batches, position, slower=1.5, more=2.0)
+    high = speed(content, board, batches, position, slower=0.9, more=0.6)
     cpu_bound = traffic(content, board.kernels).core_cycles / board.cores / 240e3 > mid.parts_ms["core"] * 0.9
     largest = max(mid.parts_ms, key=lambda k: mid.parts_ms[k])
     limit = {"core": "flash bus (layers)", "head": "flash bus (head)"}.get(largest, largest)
@@ -288,7 +324,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         ram_bytes=ram.total if ram else 0,
         ram_room=sum(usable_pieces(board)),
         bytes_per_token=traffic(content, board.kernels).total,
-        batch=batch,
+        batch=max(batches),
         decode_tok_s={"low": 1 / low.token_s, "mid": 1 / mid.token_s, "high": 1 / high.token_s},
         first_token_s=mid.first_token_s,
         limit=limit,
