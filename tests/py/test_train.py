@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +19,16 @@ pytest.importorskip("torch")
 import torch
 
 from tinyexport.train import RecipeError, TrainError, cli_train, load_recipe
-from tinyexport.train.data import IGNORED, batch_at, build_streams, encode_dialogue, source_texts, tokenizer_documents
+from tinyexport.train.curve import LossLog
+from tinyexport.train.data import (
+    IGNORED,
+    batch_at,
+    build_streams,
+    encode_dialogue,
+    source_texts,
+    split_documents,
+    tokenizer_documents,
+)
 from tinyexport.train.loop import STATE_FILE, Trainer, learning_rate
 from tinyexport.train.models import build, parameter_count, read_weights
 from tinyexport.train.recipe import FAMILIES, Recipe, TokenizerPart
@@ -112,6 +125,8 @@ def test_an_unknown_key_is_named_with_the_closest_known_one(
     [
         ("lr = 1e-2", 'lr = "fast"', "optim.lr"),
         ("steps = 12", "", "optim.steps"),
+        ("lr = 1e-2", "lr = nan", "optim.lr"),
+        ("vocab = 300", "vocab = 100", "tokenizer.vocab"),
         ("steps = 12", "steps = true", "optim.steps"),
         ("heads = 2", "heads = 3", "3 heads"),
         ('family = "llama"', 'family = "lama"', "family"),
@@ -218,6 +233,18 @@ def test_a_text_that_can_not_be_used_is_an_error_with_the_recipes_hint(tmp_path:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_validation_text_below_one_window_is_an_error(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    (tmp_path / "valid.txt").write_text("A cat.", "utf-8")
+    with pytest.raises(TrainError, match="fewer than one window"):
+        cli_train(path, out=tmp_path / "run", progress=False)
+
+
+def test_windows_line_ends_give_the_same_documents(tmp_path: Path) -> None:
+    source = chat_recipe(tmp_path).data.train[0]
+    assert split_documents(CHAT.replace("\n", "\r\n"), source) == split_documents(CHAT, source)
+
+
 # Runs
 
 
@@ -254,6 +281,23 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path: Path, family:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     last = [(tmp_path / run / "loss.csv").read_text().splitlines()[-1].split(",") for run in ("whole", "parts")]
     assert last[0][2:] == last[1][2:]  # the same validation loss; training loss is a mean since the last row
+
+
+def test_a_run_that_is_interrupted_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_recipe(tmp_path)
+    step = Trainer._one_step
+
+    def interrupted(self: Trainer) -> float:
+        if self.step == 6:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_one_step", interrupted)
+    with pytest.raises(TrainError) as caught:
+        cli_train(path, out=tmp_path / "run", progress=False)
+    assert "step 4 is saved" in caught.value.hint and "--resume" in caught.value.hint
+    monkeypatch.undo()
+    assert cli_train(path, resume=True, out=tmp_path / "run", progress=False)["steps"] == 12
 
 
 def test_what_can_not_be_resumed_is_refused(tmp_path: Path) -> None:
@@ -318,3 +362,38 @@ def test_published_shapes_have_their_published_sizes(
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **sizes))
     tok = dataclasses.replace(tiny_tokenizer(), vocab=vocab)
     assert parameter_count(build(recipe, tok)) == count
+
+
+def test_the_command_prints_json_and_errors_exit_with_one(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "export")}
+    command = [
+        sys.executable,
+        "-m",
+        "tinyexport.train",
+        str(path),
+        "--reduced",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["steps"] == 4 and told["perplexity"] == pytest.approx(math.exp(told["valid_loss"]))
+    edited(path, "warmup = 2", "wramup = 2")
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: unknown key optim.wramup in the recipe\nhint: did you mean optim.warmup?\n"
+
+
+def test_the_curve_is_well_formed_whatever_the_losses(tmp_path: Path) -> None:
+    log = LossLog(tmp_path / "loss.csv")
+    log.draw(tmp_path / "none.svg", "a < b & c")
+    for step, loss in ((1, 5.0), (2, math.inf), (3, 4.0)):
+        log.add(step, loss, None if step < 3 else 4.5, 1e-3, step)
+    log.draw(tmp_path / "some.svg", "a")
+    for name in ("none.svg", "some.svg"):
+        ElementTree.parse(tmp_path / name)
+    assert "inf" not in (tmp_path / "some.svg").read_text()
+    assert LossLog(tmp_path / "loss.csv", keep_until=2).points("train_loss") == [(1, 5.0)]

@@ -167,3 +167,7 @@ def test_an_unreadable_tokenizer_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}", "utf-8")
     with pytest.raises(TrainError, match="no tokenizer"):
         Trainer(load_recipe(path), tmp_path / "run")
+    path = edited(path, "mine.json", "mine.model")
+    (tmp_path / "mine.model").write_bytes(b"nonsense")
+    with pytest.raises(TrainError, match="no SentencePiece model"):
+        Trainer(load_recipe(path), tmp_path / "run")

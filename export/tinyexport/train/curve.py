@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def svg_curve(title: str, train: Sequence[tuple[int, float]], valid: Sequence[tu
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_W} {_H}" font-family="sans-serif" font-size="11">',
         f'<rect width="{_W}" height="{_H}" fill="#fff"/>',
-        f'<text x="{_W / 2}" y="14" text-anchor="middle">{title}</text>',
+        f'<text x="{_W / 2}" y="14" text-anchor="middle">{html.escape(title)}</text>',
     ]
     for tick in _ticks(low, high):
         parts.append(f'<path d="M{_LEFT} {y(tick):.1f}H{_W - _PAD}" stroke="#ddd"/>')

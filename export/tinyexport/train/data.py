@@ -46,6 +46,7 @@ def read_text(path: Path, hint: str = "") -> str:
 
 def split_documents(text: str, source: SourcePart) -> list[str]:
     """Documents of a source: stories by separator lines, dialogues by blank lines, a text as it is."""
+    text = text.replace("\r\n", "\n")
     if source.kind == "stories":
         parts = re.split(rf"^{re.escape(source.separator)}$", text, flags=re.MULTILINE)
     elif source.kind == "chat":
@@ -142,10 +143,16 @@ def batch_at(streams: list[Stream], context: int, batch: int, seed: int, step: i
 
 
 def valid_windows(recipe: Recipe, tok: Tokenizer) -> np.ndarray:
-    """The validation text as int64 [windows, context]: one stream, non-overlapping, the rest dropped."""
+    """The validation text as int64 [windows, context]: one stream, non-overlapping, the rest dropped.
+
+    Raises:
+        TrainError: it is shorter than one window.
+    """
     if not recipe.data.valid:
         return np.empty((0, recipe.model.context), np.int64)
     text = read_text(recipe.path(recipe.data.valid), recipe.data.hint)
     ids = np.array([*tok.document_start, *tok.encode(text)], np.int64)
     count = len(ids) // recipe.model.context
+    if not count:
+        raise TrainError(f"{recipe.data.valid} has {len(ids)} tokens, fewer than one window", "give more text")
     return ids[: count * recipe.model.context].reshape(count, recipe.model.context)

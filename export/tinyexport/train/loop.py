@@ -104,7 +104,7 @@ class Trainer:
         self.log = LossLog(out / "loss.csv", keep_until=self.step)
 
     def _fingerprint(self) -> str:
-        """What must not change between a run and its continuation; steps may, so that a run can be prolonged."""
+        """What must not change between a run and its continuation, so that both give the same weights."""
         facts = asdict(self.recipe)
         for key in ("folder", "card", "output", "name"):
             facts.pop(key)

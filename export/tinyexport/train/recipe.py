@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import sys
 import types
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_LEAST_BPE = 259
 FAMILIES = ("llama", "gpt_neo", "bitlm", "rms_gpt")
 
 
@@ -200,13 +202,19 @@ def _check_model(model: ModelPart) -> None:
 def _check_numbers(recipe: Recipe) -> None:
     optim = recipe.optim
     for name in ("steps", "batch", "lr", "eval_every", "save_every"):
-        if getattr(optim, name) <= 0:
+        if not 0 < getattr(optim, name) < math.inf:
             raise RecipeError(f"optim.{name} must be positive", f"it is {getattr(optim, name)}")
+    for name in ("min_lr", "weight_decay", "clip"):
+        if not 0 <= getattr(optim, name) < math.inf:
+            raise RecipeError(f"optim.{name} must not be negative", f"it is {getattr(optim, name)}")
     if len(optim.betas) != 2 or not all(0 <= b < 1 for b in optim.betas):
         raise RecipeError("optim.betas must be two numbers from 0 to below 1", f"they are {optim.betas}")
     if not 0 <= optim.warmup <= optim.steps:
         raise RecipeError("optim.warmup must lie between 0 and optim.steps", f"it is {optim.warmup}")
-    if not recipe.data.train or any(s.weight <= 0 for s in recipe.data.train):
+    tokenizer = recipe.tokenizer
+    if not tokenizer.file and tokenizer.kind == "bpe" and tokenizer.vocab < _LEAST_BPE:
+        raise RecipeError(f"tokenizer.vocab is {tokenizer.vocab}", f"256 bytes and 3 specials need {_LEAST_BPE}")
+    if not recipe.data.train or not all(0 < s.weight < math.inf for s in recipe.data.train):
         raise RecipeError("data.train needs at least one source, each with a positive weight", "see [[data.train]]")
 
 

@@ -99,7 +99,12 @@ def from_bytes(data: bytes, file: str, part: TokenizerPart) -> Tokenizer:
     if file.endswith(".model"):
         import sentencepiece
 
-        proc = sentencepiece.SentencePieceProcessor(model_proto=data)
+        try:
+            proc = sentencepiece.SentencePieceProcessor(model_proto=data)
+        except RuntimeError as err:
+            raise TrainError(f"{file} is no SentencePiece model", "give a tokenizer.json or a tokenizer.model") from err
+        if proc.eos_id() < 0 or (part.bos and proc.bos_id() < 0):
+            raise TrainError(f"{file} has no BOS or EOS piece", 'set tokenizer.bos = "", or train a tokenizer')
         return Tokenizer(file, data, proc.vocab_size(), proc.bos_id() if part.bos else -1, proc.eos_id(), proc)
     from tokenizers import Tokenizer as Hf
 
