@@ -219,11 +219,11 @@ class Device:
                 f"The device was lost in the middle of a reply ({arrived}) and is not back.", again.hint or err.hint
             ) from err
         self._expect, self._settings = int(welcome.position), None
-        if stream.accepted is None and self._expect < before != ANY_POSITION:
+        if not stream.heard and self._expect < before != ANY_POSITION:
             raise ConversationLostError(
                 "The device restarted since its last reply: the conversation is lost.", "say it again in a new one"
             ) from err
-        if stream.accepted is None and before in (self._expect, ANY_POSITION) and stream.restarts_left:
+        if not stream.heard and before in (self._expect, ANY_POSITION) and stream.restarts_left:
             return stream.again()
         if before == 0:
             kept = "nothing else was lost"

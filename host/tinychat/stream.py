@@ -58,8 +58,13 @@ class ReplyStream:
         """How often the request may still be sent anew."""
         return MAX_RESTARTS - self._restarts
 
+    @property
+    def heard(self) -> bool:
+        """True when the device has begun the reply: `accepted` came, or what follows it."""
+        return self.accepted is not None or self.tokens > 0 or self.done is not None
+
     def again(self) -> ReplyStream:
-        """The same request as a new one, on a line that was mended. Only for a stream that was not accepted."""
+        """The same request as a new one, on a line that was mended. Only for a stream that was not heard."""
         fresh = ReplyStream(self.session, self._values, self._on_progress)
         fresh._restarts, fresh._want_stop = self._restarts + 1, self._want_stop
         return fresh
@@ -128,7 +133,7 @@ class ReplyStream:
 
     def _on_nothing(self, stopping: bool) -> None:
         """The device knows no running reply: either ours never reached it, or it is over and `done` was lost."""
-        if self.accepted is not None or self.tokens or self.done is not None:
+        if self.heard:
             if not stopping:
                 raise ChatError("The device no longer has the rest of this reply.", "say it again")
             self._ask_again(self.session.clock.now())
