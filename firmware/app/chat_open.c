@@ -2,7 +2,7 @@
 
 #include "chat.h"
 
-#define MAX_TEMPLATE 256u /* bytes that a template may add to the words */
+#define MAX_TEMPLATE 128u /* bytes that a template may add to the words */
 
 static size_t round64(size_t bytes)
 {

@@ -8,14 +8,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from tinyexport.blob.content import BlobContent, ChatSpec
+import numpy as np
+
+from tinyexport import quant
+from tinyexport.blob.content import BlobContent, ChatSpec, reading_order
 from tinyexport.blob.reader import read
-from tinyexport.blob.schema import ChatKind
+from tinyexport.blob.schema import Act, ChatKind, FfnKind, InputQuant, NormKind, PosKind
 from tinyexport.blob.writer import build
 from tinyexport.cli import cli
+from tinyexport.spec import OPTIONAL_TENSORS, LayerSpec, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "emu"
+SMALL_PARTS = ("attn_norm", "ffn_norm", "final_norm", "pos_embed", "w_gate", "bq", "b_up")
 
 
 def exported(checkpoint: Path, *options: str) -> bytes:
@@ -57,3 +62,43 @@ def talker(stops: tuple[str, ...] = ("\nUser:",), max_tokens: int = 12) -> bytes
         max_tokens=max_tokens,
     )
     return changed(tinybuddy(), lambda content: dataclasses.replace(content, chat=chat))
+
+
+def small(seed: int, kind: str, dim: int = 16, vocab: int = 24, layers: int = 1, context: int = 48) -> bytes:
+    """A random model of a few KB without a tokenizer: Llama-like for even seeds, GPT-like for odd ones."""
+    rng = np.random.default_rng(seed)
+    llama = seed % 2 == 0
+    spec = ModelSpec(
+        dim=dim,
+        n_heads=2,
+        head_dim=dim // 2,
+        vocab=vocab,
+        context=context,
+        layers=(
+            LayerSpec(
+                n_kv_heads=1 if llama else 2,
+                ffn_dim=dim + 9,
+                ffn_kind=FfnKind.GATED if llama else FfnKind.PLAIN,
+                window=0 if llama else 16,
+            ),
+        )
+        * layers,
+        norm_kind=NormKind.RMS if llama else NormKind.LAYER,
+        norm_eps=1e-5,
+        pos_kind=PosKind.ROPE if llama else PosKind.LEARNED,
+        act=Act.SILU if llama else Act.GELU_TANH,
+        attn_scale=(dim // 2) ** -0.5,
+        rope_dims=dim // 2 if llama else 0,
+        rope_freqs=tuple(10000.0 ** (-2 * i / (dim // 2)) for i in range(dim // 4)) if llama else (),
+        input_quant=InputQuant.PLAIN,
+        tied=True,
+    )
+    tensors = {}
+    for name, shape in reading_order(spec):
+        part = name.rpartition(".")[2]
+        if part in ("rope_turns", "head") or (part in OPTIONAL_TENSORS and part not in SMALL_PARTS):
+            continue
+        w = rng.standard_normal(shape).astype(np.float32)
+        vector = len(shape) == 1 or part == "pos_embed"
+        tensors[name] = quant.quantise("f32" if vector else kind, w if vector else w / np.float32(dim**0.5))
+    return build(BlobContent(spec=spec, tensors=tensors, info={"name": f"small {kind} {seed}"}))

@@ -73,9 +73,19 @@ def evaluate(text: str, names: dict[str, int], where: str) -> int:
         raise AsmError(f"{where}: '{text}' is not an expression") from error
 
 
-def _strip_comments(text: str) -> str:
-    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
-    return re.sub(r"(//|#).*", "", text)
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """Statements without comments, each with its place; `#include "name"` is read from the same folder."""
+    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), path.read_text(encoding="utf-8"), flags=re.S)
+    found: list[tuple[str, str]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        included = re.fullmatch(r'\s*#\s*include\s+"([\w.]+)"\s*', line)
+        if included:
+            found += _lines(path.parent / included[1])
+        elif line.lstrip().startswith("#"):
+            raise AsmError(f"{path.name}:{number}: only #include is known")
+        else:
+            found.append((" ".join(line.split("//")[0].split()), f"{path.name}:{number}"))
+    return found
 
 
 def _split_args(text: str) -> tuple[str, ...]:
@@ -149,8 +159,7 @@ class _Reader:
                 raise AsmError(f"{where}: {name} has no parameter {key}")
             return str(values[key])
 
-        # `\name()` ends a parameter name where a letter follows it.
-        return [(re.sub(r"\\(\w+)(\(\))?", put, text).strip(), f"{where}>{name}") for text, _ in body]
+        return [(re.sub(r"\\(\w+)", put, text).strip(), f"{where}>{name}") for text, _ in body]
 
     def _statement(self, text: str, where: str) -> None:
         label = re.match(r"([.\w$]+):\s*", text)
@@ -218,8 +227,6 @@ def parse(path: Path) -> Program:
     Raises:
         AsmError: a statement that is not understood.
     """
-    text = _strip_comments(path.read_text(encoding="utf-8"))
-    lines = [(" ".join(line.split()), f"{path.name}:{number}") for number, line in enumerate(text.split("\n"), 1)]
     program = Program()
-    _Reader(program).read(lines)
+    _Reader(program).read(_lines(path))
     return program

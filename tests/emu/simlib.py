@@ -54,7 +54,7 @@ def library() -> c.CDLL:
     lib.sim_new.argtypes = [c.c_void_p, c.c_size_t, c.c_void_p, c.c_uint32, c.c_uint8, c.c_uint32, c.c_uint32, c.c_char_p]
     for name, args, result in (
         ("free", [], None),
-        ("boot", [c.c_uint64, c.c_uint64], None),
+        ("boot", [c.c_uint64, c.c_uint64, c.c_uint64], None),
         ("feed", [c.c_char_p, c.c_size_t], None),
         ("take", [c.c_void_p, c.c_size_t], c.c_size_t),
         ("step", [], c.c_int),
@@ -103,10 +103,10 @@ class Sim:
         self.boots = 0
         self.boot()
 
-    def boot(self, cut: int = 0) -> None:
-        """Power on; it goes off again after `cut` bytes of flash work (0 = never)."""
+    def boot(self, cut: int = 0, settings_cut: int = 0) -> None:
+        """Power on; it goes off again after `cut` bytes of work of the models' or settings' flash (0 = never)."""
         self.boots += 1
-        self.lib.sim_boot(self._handle, self.boots * 7919, cut)
+        self.lib.sim_boot(self._handle, self.boots * 7919, cut, settings_cut)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -119,6 +119,14 @@ class Sim:
     @flash.setter
     def flash(self, data: bytes) -> None:
         c.memmove(self._flash_at, data, len(data))
+
+    @property
+    def settings_flash(self) -> bytes:
+        return c.string_at(self._flash_at + self.flash_bytes, 8192)
+
+    @settings_flash.setter
+    def settings_flash(self, data: bytes) -> None:
+        c.memmove(self._flash_at + self.flash_bytes, data, len(data))
 
     @property
     def flash_work(self) -> int:

@@ -17,7 +17,7 @@ typedef struct harness {
 harness *sim_new(const uint8_t *blob, size_t bytes, uint8_t *flash, uint32_t flash_bytes, uint8_t slots, uint32_t memory,
                  uint32_t context, const char *kv);
 void sim_free(harness *h);
-void sim_boot(harness *h, uint64_t random, uint64_t cut);
+void sim_boot(harness *h, uint64_t random, uint64_t cut, uint64_t settings_cut);
 void sim_feed(harness *h, const uint8_t *data, size_t bytes);
 size_t sim_take(harness *h, uint8_t *data, size_t cap);
 int sim_step(harness *h);
@@ -101,13 +101,13 @@ void sim_free(harness *h)
     free(h);
 }
 
-void sim_boot(harness *h, uint64_t random, uint64_t cut)
+void sim_boot(harness *h, uint64_t random, uint64_t cut, uint64_t settings_cut)
 {
     h->sim.random = random;
     h->sim.reboot_wanted = false;
     h->in_n = h->in_at = h->out_n = 0;
     sim_flash_power(&h->sim.models, cut);
-    sim_flash_power(&h->sim.settings, 0);
+    sim_flash_power(&h->sim.settings, settings_cut);
     app_init(&h->app, &h->sim.board);
 }
 
