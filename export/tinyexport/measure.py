@@ -2,7 +2,7 @@
 
 Two definitions (both of DATA: the shared test data). Stream: the text is one token stream, cut into
 non-overlapping windows, the first token of a window is context only. Documents: each document by itself,
-BOS in front, cut at the window; BOS is context only.
+BOS in front (context only), cut at the window.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def stream_windows(ids: Sequence[int], window: int) -> list[list[int]]:
 
 
 def document_windows(model: Model, text: str, separator: str, window: int, limit: int | None = None) -> list[list[int]]:
-    """Documents of a text, each with BOS where the model has one, cut at `window` tokens."""
+    """Documents of a text without the line breaks around them, each with BOS where the model has one, cut at `window`."""
     bos = [model.bos] if model.bos is not None else []
-    documents = [d.strip() for d in text.split(separator)]
-    documents = [d for d in documents if d][:limit]
+    documents = [d.strip("\r\n") for d in text.split(separator)]
+    documents = [d for d in documents if d.strip()][:limit]
     windows = [(bos + model.encode(d))[:window] for d in documents]
     return [w for w in windows if len(w) > 1]
 
@@ -90,14 +90,14 @@ def score_windows(logits: Logits, windows: Iterable[Sequence[int]], against: Log
     """NLL of every token but the first of each window; with `against`, agreement and KL(against || logits) too."""
     score = TextScore()
     for ids in windows:
-        logp = log_softmax(logits(ids)[:-1])
+        logp = log_softmax(logits(ids[:-1]))
         targets = np.asarray(ids[1:])
         picked = -logp[np.arange(len(targets)), targets]
         score.nll_sum += float(picked.sum())
         score.tokens += len(targets)
         score.steps.extend(float(v) for v in picked)
         if against is not None:
-            ref = log_softmax(against(ids)[:-1])
+            ref = log_softmax(against(ids[:-1]))
             score.agree += int((ref.argmax(-1) == logp.argmax(-1)).sum())
             score.kl_sum += float((np.exp(ref) * (ref - logp)).sum())
     if score.tokens == 0:
