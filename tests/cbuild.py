@@ -111,11 +111,11 @@ def library(variant: str) -> Path:
     return archive
 
 
-def program(variant: str, *parts: Path, flags: Sequence[str] = ()) -> Path:
-    """A program from test sources and the library; named after its first source."""
+def program(variant: str, *parts: Path, flags: Sequence[str] = (), name: str = "") -> Path:
+    """A program from test sources and the library; named after its first source unless `name` is given."""
     compiler = present(variant)
     archive = library(variant)
-    out = BUILD / variant / parts[0].stem
+    out = BUILD / variant / (name or parts[0].stem)
     with locked(BUILD / variant):
         inputs = [archive, *parts, *(h for p in parts for h in p.parent.glob("*.h"))]
         if not out.exists() or out.stat().st_mtime < max(p.stat().st_mtime for p in inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import blobs
@@ -10,11 +11,32 @@ import pytest
 
 HERE = Path(__file__).parent
 CHECKED = ["gcc", "clang", "clang-asan"]
+OK, ERR_FP = "0", "2"  # tlm_err
+MXCSR = ("0x8000", "0x0040", "0x6000")  # results to zero, operands to zero, round towards zero
 
 
 @pytest.mark.parametrize("variant", CHECKED)
 def test_math(variant: str) -> None:
     assert cbuild.run([cbuild.program(variant, HERE / "core_math.c")]).endswith("ok\n")
+
+
+@pytest.mark.parametrize("variant", CHECKED)
+def test_sampler(variant: str) -> None:
+    assert cbuild.run([cbuild.program(variant, HERE / "core_sampler.c")]).endswith("ok\n")
+
+
+@pytest.mark.parametrize("variant", ["gcc", "clang"])
+def test_self_test_notices_wrong_arithmetic(variant: str) -> None:
+    source, self_test = HERE / "core_fp.c", cbuild.RUNTIME / "src/tlm_selftest.c"
+    right = cbuild.program(variant, source)
+    cbuild.run([right, OK])
+    if platform.machine() != "x86_64":
+        pytest.skip("flush to zero and fused multiply-add are set up for x86-64 here")
+    for bits in MXCSR:
+        cbuild.run([right, ERR_FP, bits])
+    if "fma" in Path("/proc/cpuinfo").read_text():
+        fused = cbuild.program(variant, source, self_test, flags=["-mfma", "-ffp-contract=fast"], name="core_fp_fused")
+        cbuild.run([fused, ERR_FP])
 
 
 @pytest.fixture(scope="session")
