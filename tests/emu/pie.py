@@ -12,17 +12,16 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+import pie_float  # noqa: F401 (adds to the table)
 import pie_lanes  # noqa: F401 (adds to the table)
 import pie_vector
 import pie_xtensa
-from pie_asm import AsmError, Line, Program, parse
+from pie_asm import AsmError, Line, Program, evaluate
 
 MASK = 0xFFFFFFFF
 STACK_TOP = 0x3FCE0000
 STACK_BYTES = 16 * 1024
-DATA_BASE = 0x3C000000
 RETURN = -1
 POISON = 0xA5
 LOOP_REACH = 256
@@ -108,12 +107,9 @@ class Machine:
         self.count = 0
         self.memory.map(STACK_TOP - STACK_BYTES, bytes([POISON]) * STACK_BYTES, "stack")
 
-    def load(self, path: Path) -> Code:
-        """Reads and decodes one .S file; its data sections are mapped read-only."""
-        program = parse(path)
-        base = DATA_BASE
-        if program.data:
-            base = self.memory.place(program.data, f"{path.name} data", writable=False)
+    def code(self, program: Program) -> Code:
+        """Decodes a program; its data sections are mapped read-only."""
+        base = self.memory.place(program.data, "constants", writable=False) if program.data else 0
         return Code(self, program, base)
 
 
@@ -166,8 +162,6 @@ class Code:
         return value
 
     def _expression(self, text: str, line: Line) -> int:
-        from pie_asm import evaluate
-
         return evaluate(text, self.program.equates, line.where)
 
     def _loop(self, index: int, end: int) -> int:

@@ -1,4 +1,4 @@
-"""The C reference kernels, compiled for this machine and called through ctypes: what the .S kernels are compared with."""
+"""The C reference kernels, compiled for this machine and called through ctypes, and cases in the blob's layout."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """PIE instructions that work lane by lane, and moves between registers; adds to `pie_vector.TABLE`.
 
-Sources as in `pie_vector.py`; sections "Vector Addition", "Vector Multiplication", "Vector Comparison", "Bitwise Logical",
-"Shift", "Data Exchange" of the PIE chapter.
+Sources as in `pie_vector.py`: the PIE chapter's arithmetic, comparison, bitwise logical, shift and data exchange
+instructions.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """PIE instructions: `TABLE[mnemonic] = (operands, builder, bytes)`.
 
-Semantics: ESP32-S3 Technical Reference Manual, chapter "Processor Instruction Extensions (PIE)", sections "Extended
-Instruction Functional Description" and "Instruction Set Description" (the operation of each entry); alignment: "Data Format and
-Alignment" (low address bits are forced to zero, never a fault). A QR is 16 bytes, lane 0 first. Fused forms
-read their operands, then load or store: `ee.vmulas.s8.accx.ld.ip q0, a2, 16, q0, q1` multiplies the old q0.
+Semantics: ESP32-S3 Technical Reference Manual, chapter "Processor Instruction Extensions (PIE)": the operation of each
+entry of its instruction list; alignment: its section "Data Format and Alignment" (low address bits are forced to zero,
+never a fault). A QR is 16 bytes, lane 0 first. Fused forms read their operands, then load or store: `ee.vmulas.s8.accx.ld.ip q0, a2, 16, q0, q1` multiplies the old q0.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
-"""Core and floating-point instructions: `TABLE[mnemonic] = (operands, builder, bytes)`.
+"""Core instructions: `TABLE[mnemonic] = (operands, builder, bytes)`; `pie_float.py` adds the FPU.
 
-Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (core, Density, Loop,
-Miscellaneous Operations, 32-bit Integer Multiply, Floating-Point Coprocessor) and the ESP32-S3 core configuration.
+Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (Core Architecture, Code
+Density, Loop, Miscellaneous Operations, 32-bit Integer Multiply and Windowed Register Options).
 
-Operand kinds: `a`, `f`, `q` registers; `i<low>:<high>:<step>` immediates; `S` immediate or data symbol (the assembler makes an
-l32r of it: one instruction); `L<reach>` branch target; `W` loop end. A float register holds a Python float that is a
-binary32 value. One binary32 operation done in binary64 and rounded once more gives the binary32 result for + - * (53 >=
-2*24 + 2), subnormals included.
+Operand kinds: `a`, `f`, `q` registers; `i<low>:<high>:<step>` immediates; `S` immediate or data symbol (the assembler
+makes an l32r of it: one instruction); `L<reach>` branch target; `W` loop end.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +20,6 @@ TABLE: dict[str, tuple[str, Callable[..., Step], int]] = {}
 MASK = 0xFFFFFFFF
 RETURN = -1
 PAGE_BITS = 16
-FLOAT = struct.Struct("<f")
-WORD = struct.Struct("<I")
-INFINITY = float("inf")
 
 
 def op(name: str, spec: str, size: int = 3) -> Callable[[Callable[..., Step]], Callable[..., Step]]:
@@ -41,14 +35,6 @@ def op(name: str, spec: str, size: int = 3) -> Callable[[Callable[..., Step]], C
 def signed(value: int) -> int:
     """A 32-bit pattern as a two's complement number."""
     return value - 0x100000000 if value & 0x80000000 else value
-
-
-def to_single(value: float) -> float:
-    """The nearest binary32, ties to even; too large becomes infinite."""
-    try:
-        return float(FLOAT.unpack(FLOAT.pack(value))[0])
-    except OverflowError:
-        return INFINITY if value > 0 else -INFINITY
 
 
 def _both(names: tuple[str, str], spec: str, narrow_spec: str | None = None) -> Any:
@@ -320,97 +306,3 @@ def _sra(m: Machine, r: int, t: int) -> Step:
         m.a[r] = signed(m.a[t]) >> m.sar & MASK
 
     return step
-
-
-# Floating-Point Coprocessor Option. Rounding mode: nearest even (FCR = 0).
-
-
-def _float_alu(name: str, work: Callable[[float, float], float]) -> None:
-    def build(m: Machine, r: int, s: int, t: int) -> Step:
-        f, pack, unpack = m.f, FLOAT.pack, FLOAT.unpack
-
-        def step() -> None:
-            try:
-                f[r] = unpack(pack(work(f[s], f[t])))[0]
-            except OverflowError:
-                f[r] = to_single(work(f[s], f[t]))
-
-        return step
-
-    TABLE[name] = ("f f f", build, 3)
-
-
-_float_alu("add.s", lambda s, t: s + t)
-_float_alu("sub.s", lambda s, t: s - t)
-_float_alu("mul.s", lambda s, t: s * t)
-
-
-@op("mov.s", "f f")
-def _mov_s(m: Machine, r: int, s: int) -> Step:
-    def step() -> None:
-        m.f[r] = m.f[s]
-
-    return step
-
-
-@op("neg.s", "f f")
-def _neg_s(m: Machine, r: int, s: int) -> Step:
-    def step() -> None:
-        m.f[r] = -m.f[s]
-
-    return step
-
-
-@op("float.s", "f a i0:15:1")
-def _float_s(m: Machine, r: int, s: int, scale: int) -> Step:
-    """FR[r] = AR[s] as a signed integer times 2^-scale, rounded once."""
-    f, a, factor = m.f, m.a, 2.0**-scale
-
-    def step() -> None:
-        value = a[s]
-        f[r] = to_single((value - 0x100000000 if value & 0x80000000 else value) * factor)
-
-    return step
-
-
-@op("wfr", "f a")
-def _wfr(m: Machine, r: int, s: int) -> Step:
-    def step() -> None:
-        m.f[r] = FLOAT.unpack(WORD.pack(m.a[s]))[0]
-
-    return step
-
-
-@op("rfr", "a f")
-def _rfr(m: Machine, r: int, s: int) -> Step:
-    def step() -> None:
-        m.a[r] = WORD.unpack(FLOAT.pack(m.f[s]))[0]
-
-    return step
-
-
-def _float_memory(name: str, store: bool, post: bool) -> None:
-    """lsi, ssi: address AR[s] + imm. lsip, ssip: address AR[s], then AR[s] += imm."""
-
-    def build(m: Machine, t: int, s: int, offset: int) -> Step:
-        a, f, at = m.a, m.f, m.memory.at
-        ahead = 0 if post else offset
-
-        def step() -> None:
-            data, where = at(_aligned(a[s] + ahead, 4), 4, store)
-            if store:
-                FLOAT.pack_into(data, where, f[t])
-            else:
-                f[t] = FLOAT.unpack_from(data, where)[0]
-            if post:
-                a[s] = a[s] + offset & MASK
-
-        return step
-
-    TABLE[name] = ("f a i0:1020:4", build, 3)
-
-
-_float_memory("lsi", False, False)
-_float_memory("lsip", False, True)
-_float_memory("ssi", True, False)
-_float_memory("ssip", True, True)

@@ -8,20 +8,11 @@
  *
  * A byte w holds rows 2g and 2g+1: w = 16*high + low + 8. With e = w ^ 0xF0 = -16*high + low - 8 the sums over a block
  * are r1 = sum(w*x), r2 = r1 + sum(e*x) = 2*S_low, and 2*r1 - r2 = 32*S_high + 16*sum(x): ACCX starts at zero each time.
- * An f16 scale h becomes the float whose bit 31 is the sign and whose bits 27..13 are the rest: exactly h * 2^-112,
- * subnormals too. The input scale carries the 2^112, so that the product rounds as (ws*as) does.
  */
-    .set ARG_TILES, 0
-    .set ARG_CODES, 4
-    .set ARG_SCALES, 8
-    .set ARG_SUMS, 12
-    .set ARG_Y, 16
-    .set ARG_SCRATCH, 20
-    .set ARG_N_TILES, 24
-    .set ARG_NP, 28
-    /* Frame: 32 bytes of converted scales, the mask of their bits, then what each tile starts from. The 48 bytes on top
-     * belong to the window exceptions. */
-    .set FRAME, 112
+#include "tlm_k_s3_asm.h"
+
+    /* Frame: 32 bytes of converted scales, the mask of their bits, then what each tile starts from. */
+    .set FRAME, 64 + FRAME_TOP
     .set AT_MASK, 32
     .set AT_CODES, 48
     .set AT_SCRATCH, 52
@@ -64,17 +55,6 @@
     rur.accx_0 a10
     .endm
 
-/* Eight f16 in q7 to floats times 2^-112 at a7, which moves on by 16; q6 may hold anything, q5 is the mask. SAR = 3. */
-    .macro CONVERT
-    ee.vzip.16 q6, q7
-    ee.vsr.32 q6, q6
-    ee.vsr.32 q7, q7
-    ee.andq q6, q6, q5
-    ee.andq q7, q7, q5
-    ee.vst.128.ip q6, a7, 16
-    ee.vst.128.ip q7, a7, -16
-    .endm
-
 /* acc = acc + (float)S * (ws*as) for both rows, without acc in the first block; f12 = as, a11 = 16*sum(x). */
     .macro ACCUMULATE acc_low, acc_high, ws_low, ws_high, first
     float.s f13, a10, 1
@@ -97,7 +77,7 @@
 /* Eight rows of one block. `wrap` is the step from the last pair of this block to the first one of the next. */
     .macro BLOCK wrap, first, last
     SUMS a13, also=1, last=\last
-    CONVERT
+    CONVERT q5
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
     l32i a11, a5, 4
     lsip f12, a5, 8
