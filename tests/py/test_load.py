@@ -157,6 +157,15 @@ class TestPyTorch:
         with pytest.raises(CheckpointError, match="more elements than the file holds"):
             loaders.load(str(tmp_path / "m.pt"))
 
+    def test_mappings_that_refer_to_each_other_are_walked_once(self, tmp_path: Path) -> None:
+        nested: dict[str, object] = {"leaf": 1}
+        for _ in range(40):
+            nested = {str(i): nested for i in range(40)}
+        torch.save({"w": torch.ones(2), "config": nested}, tmp_path / "m.pt")
+        raw = loaders.load(str(tmp_path / "m.pt"))
+        assert set(raw.tensors) == {"w"}
+        assert len(str(raw.config)) < 1_000_000
+
     @pytest.mark.parametrize("make", [lambda: torch.ones(3).to_sparse(), lambda: torch.ones(3, dtype=torch.complex64)])
     def test_odd_tensors_are_refused(self, tmp_path: Path, make: object) -> None:
         torch.save({"w": make()}, tmp_path / "m.pt")  # type: ignore[operator]
@@ -238,7 +247,7 @@ class TestFilesBeside:
                 "vocab_json": "vocab.json", "merges_txt": "merges.txt"
             }  # fmt: skip
 
-    @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00"])
+    @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00", "[" * 100_000])
     def test_a_broken_config_is_an_error(self, tmp_path: Path, text: str) -> None:
         self.make(tmp_path, "a.pt")
         (tmp_path / "config.json").write_text(text)

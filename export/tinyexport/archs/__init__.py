@@ -77,7 +77,7 @@ def _recognise(raw: RawCheckpoint, settings: Settings) -> Recognised:
 
 
 def _parts(raw: RawCheckpoint, found: Recognised, settings: Settings) -> Parts:
-    quantisation = settings.config.get("quantization_config") or {}
+    quantisation = settings.section("quantization_config")
     # transformers' BitLinear divides by weight_scale, its AutoBitLinear multiplies.
     divide = quantisation.get("linear_class", "bitlinear") == "bitlinear" and bool(quantisation)
     return collect(raw, found, transpose=_is_conv1d(raw, found, settings), divide_scale=divide)

@@ -24,7 +24,7 @@ from ..loaders.raw import RawCheckpoint
 from ..spec import LINEAR_TENSORS, Checkpoint, Fact, LayerSpec, ModelSpec, layer_name, tensor_names
 from . import rope, ternary
 from .collect import Parts
-from .settings import Settings
+from .settings import Settings, positive
 
 _USUAL_HEADS = (4, 8, 2, 6, 3, 1)
 
@@ -176,15 +176,18 @@ def norm_eps(settings: Settings, assumed: float) -> float:
 
 def rope_plan(parts: Parts, size: Sizes, settings: Settings, context: int, pairing: str | None) -> RopePlan:
     """RoPE from config and options. `pairing` is what the checkpoint's format defines, None when it does not."""
-    scaling = settings.config.get("rope_parameters") or settings.config.get("rope_scaling")
-    if scaling is not None and not isinstance(scaling, dict):
-        raise ConfigError(f"rope_scaling is {scaling!r}, not an object", "correct the config")
-    read_theta = settings.number("theta") or (scaling or {}).get("rope_theta")
+    scaling = settings.section("rope_parameters") or settings.section("rope_scaling")
+    read_theta = settings.number("theta")
+    if read_theta is None and "rope_theta" in scaling:
+        read_theta = positive("rope_theta", scaling["rope_theta"])
     note = "the tensors do not tell; give --rope-theta"
     theta = float(settings.fact("rope_theta", settings.options.rope_theta, read_theta, 10000.0, note))
-    dims = settings.config.get("rope_dims")
-    factor = settings.config.get("partial_rotary_factor") or (scaling or {}).get("partial_rotary_factor") or 1.0
-    dims = int(dims) if dims is not None else int(size.head_dim * float(factor))
+    factor = settings.config.get("partial_rotary_factor", scaling.get("partial_rotary_factor", 1.0))
+    stated_dims = settings.config.get("rope_dims")
+    if stated_dims is None:
+        dims = int(size.head_dim * positive("partial_rotary_factor", factor))
+    else:
+        dims = int(positive("rope_dims", stated_dims))
     if dims <= 0 or dims % 2 or dims > size.head_dim:
         raise ConfigError(
             f"RoPE can not turn {dims} of {size.head_dim} elements of a head", "correct --heads or the config"

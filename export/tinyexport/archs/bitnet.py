@@ -23,7 +23,7 @@ def says_bitlinear(config: dict[str, object]) -> bool:
 
 def input_quant(parts: Parts, settings: Settings, eps: float, usual: InputQuant) -> InputQuant:
     """How BitLinear layers quantise their input: not, per token, or per token after a norm of their own."""
-    quantisation = settings.config.get("quantization_config") or {}
+    quantisation = settings.section("quantization_config")
     inside = (
         bool(parts.inner_norms) or bool(quantisation.get("use_rms_norm")) or settings.config.get("norm_inside") is True
     )
@@ -34,7 +34,7 @@ def input_quant(parts: Parts, settings: Settings, eps: float, usual: InputQuant)
                     f"the norm {name} inside a BitLinear layer has learned gains", "only gains of one can be exported"
                 )
             parts.left_out.append(f"{name}: unit gains, the norm itself is kept")
-        if float(quantisation.get("rms_norm_eps", eps)) != eps:
+        if quantisation.get("rms_norm_eps", eps) != eps:
             raise ConfigError(
                 "the norms inside BitLinear layers have another eps", "one eps for all norms is supported"
             )
@@ -72,7 +72,7 @@ def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, la
 
 def decide_hf(parts: Parts, size: Sizes, settings: Settings) -> Decision:
     """BitNetForCausalLM: packed, ternary floats, or latent floats (online quantisation)."""
-    quantisation = settings.config.get("quantization_config") or {}
+    quantisation = settings.section("quantization_config")
     latent = not _is_ternary(parts)
     if latent and settings.options.ternary is not None:
         settings.facts["ternary"] = Fact("latent" if settings.options.ternary else "float", "given")

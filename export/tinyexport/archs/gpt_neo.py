@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..blob.schema import Act, NormKind, PosKind
+from ..blob.schema import MAX_LAYERS, Act, NormKind, PosKind
 from ..errors import ConfigError
 from .base import Arch, Decision, Sizes, context_of, norm_eps, windows
 from .collect import Parts
@@ -15,12 +15,12 @@ def _kinds(settings: Settings) -> list[str]:
     if listed is None:
         runs = settings.config.get("attention_types", [])
         try:
-            listed = [kind for kinds, times in runs for _ in range(times) for kind in kinds]
+            listed = [kind for kinds, times in runs for _ in range(min(times, MAX_LAYERS + 1)) for kind in kinds]
         except (TypeError, ValueError):
             raise ConfigError(
                 f"attention_types = {runs!r} is not [[kinds, times], ...]", "correct the config"
             ) from None
-    if not isinstance(listed, list) or not set(listed) <= {"global", "local"}:
+    if not isinstance(listed, list) or any(kind not in ("global", "local") for kind in listed):
         raise ConfigError(f"attention layers {listed!r} are not global or local", "correct the config")
     return listed
 

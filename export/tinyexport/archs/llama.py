@@ -20,7 +20,8 @@ def sliding_windows(parts: Parts, settings: Settings) -> tuple[int, ...]:
         return ()
     if kinds is None:
         return (size,) * parts.n_layers
-    if len(kinds) != parts.n_layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(kinds, list) or len(kinds) != parts.n_layers or any(kind not in known for kind in kinds):
         raise ConfigError(f"layer_types {kinds!r} do not fit {parts.n_layers} layers", "correct the config")
     return tuple(size if kind == "sliding_attention" else 0 for kind in kinds)
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from .settings import positive
 
 
-def frequencies(theta: float, dims: int, scaling: Mapping[str, Any] | None, context: int) -> tuple[float, ...]:
+def frequencies(theta: float, dims: int, scaling: Mapping[str, Any], context: int) -> tuple[float, ...]:
     """Radians per position of each pair [dims/2]; ConfigError for a scaling that depends on the length."""
     plain = [theta ** (-2 * i / dims) for i in range(dims // 2)]
-    kind = str((scaling or {}).get("rope_type") or (scaling or {}).get("type") or "default")
-    if scaling is None or kind in ("default", "none"):
+    kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
+    if kind in ("default", "none"):
         return tuple(plain)
     if kind == "linear":
         factor = _number(scaling, "factor")
@@ -24,21 +25,18 @@ def frequencies(theta: float, dims: int, scaling: Mapping[str, Any] | None, cont
         return tuple(_llama3(f, scaling) for f in plain)
     if kind == "dynamic":
         # Frequencies change only beyond the trained length, and no position lies beyond it here.
-        trained = int(scaling.get("original_max_position_embeddings") or context)
+        trained = _number({"original_max_position_embeddings": context, **scaling}, "original_max_position_embeddings")
         if context <= trained:
             return tuple(plain)
         raise ConfigError(
-            f"dynamic RoPE scaling changes the frequencies beyond {trained} positions",
-            f"export with --context {trained}",
+            f"dynamic RoPE scaling changes the frequencies beyond {trained:.0f} positions",
+            f"export with --context {trained:.0f}",
         )
     raise ConfigError(f"RoPE scaling {kind!r} is not supported", "supported: default, linear, llama3, dynamic")
 
 
 def _number(scaling: Mapping[str, Any], key: str) -> float:
-    value = scaling.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigError(f"RoPE scaling has {key} = {value!r}", "it must be a positive number; correct the config")
-    return float(value)
+    return positive(f"{key} of the RoPE scaling", scaling.get(key))
 
 
 def _llama3(freq: float, scaling: Mapping[str, Any]) -> float:

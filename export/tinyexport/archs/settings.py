@@ -35,6 +35,8 @@ _KEYS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _SECTIONS = ("model", "model_config", "model_args", "config", "architecture", "params", "text_config", "hparams")
 
+_HUGE = 1e30  # no fact of a model is as large
+
 ACTS = {
     **dict.fromkeys(("silu", "swish", "swiglu"), Act.SILU),
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_tanh", "gelu_accurate"), Act.GELU_TANH),
@@ -63,6 +65,13 @@ class ArchOptions:
     ternary: bool | None = None  # True: trained with BitLinear layers from latent weights
 
 
+def positive(name: str, value: Any) -> float:
+    """A positive number of the config; ConfigError when it is anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _HUGE:
+        raise ConfigError(f"{name} = {value!r} is not a positive number", "correct the config")
+    return float(value)
+
+
 class Settings:
     """Config and options of one model, and a record of what was asked of them."""
 
@@ -87,18 +96,21 @@ class Settings:
         value = self.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _HUGE or value % 1:
             raise ConfigError(f"{self.name_of(key)} = {value!r} is not a positive integer", "correct the config")
         return int(value)
 
     def number(self, key: str) -> float | None:
         """A positive number from the config, None when absent; ConfigError when it is anything else."""
         value = self.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise ConfigError(f"{self.name_of(key)} = {value!r} is not a positive number", "correct the config")
-        return float(value)
+        return None if value is None else positive(self.name_of(key), value)
+
+    def section(self, key: str) -> dict[str, Any]:
+        """An object of the config, empty when absent; ConfigError when it is anything else."""
+        value = self.config.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise ConfigError(f"{key} = {value!r} is not an object", "correct the config")
+        return value or {}
 
     def fact(self, name: str, given: Any, read: Any, assumed: Any, note: str = "") -> Any:
         """Decide a fact: given beats read beats assumed; the origin is recorded."""

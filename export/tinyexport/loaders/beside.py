@@ -78,7 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; ConfigError when it is anything else."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path.name} is not readable JSON ({error})", "repair it, or name another file") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path.name} is not a JSON object", "name the model's config.json with --config")

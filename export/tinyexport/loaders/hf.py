@@ -52,7 +52,7 @@ def index_shards(index: Path) -> list[Path]:
     try:
         names = json.loads(index.read_text("utf-8"))["weight_map"].values()
         shards = sorted({str(name) for name in names})
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise CheckpointError(f"{index.name} is not a shard index", "download the checkpoint again") from None
     for name in shards:
         if Path(name).name != name:

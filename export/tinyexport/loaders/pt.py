@@ -15,6 +15,7 @@ from .raw import RawCheckpoint, bfloat16_bits
 _STATE_KEYS = ("model", "state_dict", "model_state_dict", "model_state", "weights", "params", "net", "module")
 _CONFIG_KEYS = ("config", "model_config", "model_args", "hparams", "args", "cfg", "hyper_parameters")
 _MAX_NESTING = 4
+_CONFIG_DEPTH = 3
 
 
 def read_pt(path: Path, raw: RawCheckpoint) -> None:
@@ -66,7 +67,7 @@ def _state_dict(top: Any, path: Path, raw: RawCheckpoint) -> Mapping[str, Any]:
             break
         for key in _CONFIG_KEYS:
             if isinstance(top.get(key), Mapping) and not _has_tensors(top[key]):
-                raw.config.update({str(k): v for k, v in top[key].items()})
+                raw.config.update(_plain(top[key], _CONFIG_DEPTH))
         tensors = {str(k): v for k, v in top.items() if isinstance(v, torch.Tensor)}
         inner = [key for key in _STATE_KEYS if isinstance(top.get(key), Mapping) and _has_tensors(top[key])]
         if not inner:
@@ -82,14 +83,34 @@ def _state_dict(top: Any, path: Path, raw: RawCheckpoint) -> Mapping[str, Any]:
     )
 
 
-def _has_tensors(value: Any, depth: int = 0) -> bool:
+def _plain(value: Any, depth: int) -> Any:
+    """Settings as JSON has them; what is nested deeper, or of another type, becomes its type's name.
+
+    A hostile file can nest one mapping in itself many times over: the depth bounds what is copied.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if depth and isinstance(value, Mapping):
+        return {str(k): _plain(v, depth - 1) for k, v in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_plain(v, depth - 1) for v in value]
+    return type(value).__name__
+
+
+def _has_tensors(top: Any) -> bool:
+    """Whether a tensor lies in nested mappings; each mapping is looked at once, however often it is referred to."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        return True
-    return (
-        isinstance(value, Mapping) and depth < _MAX_NESTING and any(_has_tensors(v, depth + 1) for v in value.values())
-    )
+    seen: set[int] = set()
+    waiting = [top]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            return True
+        if isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values()
+    return False
 
 
 def _unwrap(name: str, state: Mapping[str, Any]) -> str:
