@@ -217,7 +217,7 @@ typedef struct tlm_spec_rec {
     uint8_t act; /* `Act` */
     uint8_t input_quant; /* `InputQuant` */
     float norm_eps; /* added to the (mean) square before the root */
-    float attn_scale; /* factor of q.k; 1 for GPT-Neo, 1/sqrt(head_dim) elsewhere */
+    float attn_scale; /* factor of q.k: 1/sqrt(head_dim), or what the model was trained with */
     uint16_t tok_embed; /* [vocab, dim] */
     uint16_t pos_embed; /* f32 [context, dim], or none */
     uint16_t rope_turns; /* u32 [1, rope_dims/2], or none */
@@ -356,7 +356,7 @@ TLM_BLOB_CHECK(chat_max_tokens, offsetof(tlm_chat_rec, max_tokens) == 32u);
 /* First record of the TOKENIZER section. */
 typedef struct tlm_tok_rec {
     uint8_t kind; /* `TokKind` */
-    uint8_t index_bytes; /* 2 or 4 */
+    uint8_t index_bytes; /* 1, 2 or 4 */
     uint8_t prefix; /* `TokPrefix` */
     uint8_t n_splits; /* steps of the pre-tokeniser; 0 = a segment is one word */
     uint8_t splits[4]; /* `TokSplit`, unused ones zero */

@@ -273,7 +273,7 @@ SPEC = Record(
         Field("act", "u8", "`Act`"),
         Field("input_quant", "u8", "`InputQuant`"),
         Field("norm_eps", "f32", "added to the (mean) square before the root"),
-        Field("attn_scale", "f32", "factor of q.k; 1 for GPT-Neo, 1/sqrt(head_dim) elsewhere"),
+        Field("attn_scale", "f32", "factor of q.k: 1/sqrt(head_dim), or what the model was trained with"),
         *_ids(
             (
                 ("tok_embed", "[vocab, dim]"),
