@@ -11,6 +11,7 @@ import pytest
 from bare import CONFIG, CONTEXT, DIM, FFN, LAYERS, VOCAB, assert_same, fused, identify, renamed, rms_gpt
 
 from tinyexport import archs, loaders
+from tinyexport.archs import ArchOptions
 from tinyexport.blob.schema import Act, FfnKind, NormKind
 from tinyexport.errors import CheckpointError
 
@@ -264,6 +265,18 @@ class TestFacts:
         gains["blocks.0.attn.q_proj.norm.weight"][3] = 2
         with pytest.raises(CheckpointError, match="learned gains"):
             identify(tensors | gains, {"n_heads": 4})
+
+
+def test_gpt_neo_is_known_by_its_names_and_its_windows_are_doubted(tmp_path: Path) -> None:
+    raw = loaders.load(str(families.write("tinytalk", tmp_path)))
+    told = archs.identify(raw)
+    raw.config = {"num_heads": 4}
+    guessed = archs.identify(raw)
+    assert guessed.arch == "gpt_neo"
+    assert guessed.spec.attn_scale == told.spec.attn_scale == 1.0
+    assert [layer.window for layer in guessed.spec.layers] == [0, 256, 0, 256]
+    assert guessed.facts["window"].origin == "assumed"
+    assert {layer.window for layer in archs.identify(raw, ArchOptions(window=0)).spec.layers} == {0}
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -271,3 +271,20 @@ class TestCommand:
         families.unigram(tmp_path / "t.model", 96, np.random.default_rng(1))
         with pytest.raises(TokenizerError, match="UNIGRAM vocabulary"):
             gguf_vocab.from_tokenizer(tok.load({"tokenizer_model": tmp_path / "t.model"}), True)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16"])
+def test_llama_cpp_prints_the_same_greedy_text(shared: Path, tmp_path: Path, kind: str) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    from tinyexport import gguf_vocab, tok
+
+    folder = shared / "checkpoints/stories260k"
+    raw = loaders.load(str(folder))
+    checkpoint = archs.identify(raw)
+    vocab = gguf_vocab.from_tokenizer(tok.load(raw.tokenizer_files), True)
+    gguf_out.write(checkpoint.spec, checkpoint.tensors, vocab, tmp_path / "m.gguf", kind=kind)
+    model = llama_cpp.Llama(str(tmp_path / "m.gguf"), n_ctx=512, n_threads=1, verbose=False)
+    for case in json.loads((folder / "reference.json").read_text())["cases"]:
+        assert model.tokenize(case["prompt"].encode(), add_bos=True) == case["prompt_ids"]
+        tokens = model.generate(case["prompt_ids"], temp=0, top_k=1, repeat_penalty=1.0)
+        assert [token for token, _ in zip(tokens, case["continuation_ids"], strict=False)] == case["continuation_ids"]

@@ -225,6 +225,13 @@ class TestFilesBeside:
         with pytest.raises(CheckpointError, match=r"several models: a\.pt, b\.pt"):
             loaders.load(str(tmp_path))
 
+    def test_another_models_config_is_left_alone(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "a.pt", "b.pt", "b_config.json", "tokenizer.json")
+        raw = loaders.load(str(tmp_path / "a.pt"))
+        assert raw.config == {}
+        assert raw.left_out == ["b_config.json: belongs to another model by its name; --config takes it"]
+        assert loaders.load(str(tmp_path / "b.pt")).config == {"from": "b_config.json"}
+
     def test_overrides_win_and_must_exist(self, tmp_path: Path) -> None:
         self.make(tmp_path, "a.pt", "config.json", "tokenizer.json")
         (tmp_path / "other").mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..blob.schema import MAX_LAYERS, Act, NormKind, PosKind
 from ..errors import ConfigError
 from .base import Arch, Decision, Sizes, context_of, norm_eps, windows
@@ -9,11 +11,14 @@ from .collect import Parts
 from .settings import Settings
 
 
-def _kinds(settings: Settings) -> list[str]:
+def _kinds(parts: Parts, settings: Settings) -> list[str]:
     """ "global" or "local" by layer, from attention_layers or the run-length form attention_types."""
     listed = settings.config.get("attention_layers")
-    if listed is None:
-        runs = settings.config.get("attention_types", [])
+    runs: Any = settings.config.get("attention_types")
+    if listed is None and runs is None:
+        note = "the tensors do not tell which layers are local; give --config"
+        listed = settings.fact("window", None, None, ["global", "local"] * parts.n_layers, note)[: parts.n_layers]
+    elif listed is None:
         try:
             listed = [kind for kinds, times in runs for _ in range(min(times, MAX_LAYERS + 1)) for kind in kinds]
         except (TypeError, ValueError):
@@ -22,17 +27,18 @@ def _kinds(settings: Settings) -> list[str]:
             ) from None
     if not isinstance(listed, list) or any(kind not in ("global", "local") for kind in listed):
         raise ConfigError(f"attention layers {listed!r} are not global or local", "correct the config")
+    if len(listed) != parts.n_layers:
+        raise ConfigError(
+            f"the config gives {len(listed)} attention kinds for {parts.n_layers} layers", "correct attention_types"
+        )
     return listed
 
 
 def _windows(parts: Parts, settings: Settings) -> tuple[int, ...]:
-    kinds = _kinds(settings)
-    if len(kinds) != parts.n_layers:
-        raise ConfigError(
-            f"the config gives {len(kinds)} attention kinds for {parts.n_layers} layers", "correct attention_types"
-        )
+    if settings.options.window is not None:
+        return ()
     size = settings.integer("window") or 256
-    return tuple(size if kind == "local" else 0 for kind in kinds)
+    return tuple(size if kind == "local" else 0 for kind in _kinds(parts, settings))
 
 
 def decide(parts: Parts, size: Sizes, settings: Settings) -> Decision:
@@ -67,4 +73,5 @@ ARCH = Arch(
         }
     ),
     decide=decide,
+    fits=lambda parts: ".attn.attention." in parts.source_of("layers.0.wq"),  # a nesting of its own
 )

@@ -52,4 +52,5 @@ def _alone(checkpoint: Checkpoint) -> dict[str, list[Any]]:
         "norm_eps": [1e-5, 1e-6, 1e-8],
         "rope_theta": thetas,
         "ternary": [False, True],
+        "window": [0],
     }

@@ -48,10 +48,10 @@ def _words(stem: str) -> list[str]:
 
 
 def match(model: Path, candidates: list[Path], what: str, option: str) -> Path | None:
-    """The candidate whose prefix is the longest one that starts the model's name.
+    """The candidate whose prefix is the longest one that starts the model's name; None when no one fits.
 
-    A file without a prefix (config.json) fits every model. A file with another model's prefix
-    fits only when it is the sole candidate and the sole model has no other.
+    A file without a prefix (config.json) fits every model. A file with another prefix fits only
+    where there is a single model. ConfigError when several fit equally well.
     """
     words = _words(model.stem)
     fitting: dict[int, list[Path]] = {}
@@ -68,9 +68,6 @@ def match(model: Path, candidates: list[Path], what: str, option: str) -> Path |
     if len(best) > 1:
         names = ", ".join(p.name for p in best)
         raise ConfigError(f"{model.name} could belong to several {what} files: {names}", f"choose one with {option}")
-    if not best and candidates:
-        names = ", ".join(p.name for p in candidates)
-        raise ConfigError(f"no {what} file matches the name of {model.name}: {names}", f"choose one with {option}")
     return best[0] if best else None
 
 
@@ -101,7 +98,10 @@ def find_config(model: Path, raw: RawCheckpoint, override: str | None) -> None:
         if not Path(override).is_file():
             raise ConfigError(f"there is no config file {override}", "check the path after --config")
     else:
-        path = match(model, [p for p in sorted(model.parent.iterdir()) if _is_config_json(p)], "config", "--config")
+        candidates = [p for p in sorted(model.parent.iterdir()) if _is_config_json(p)]
+        path = match(model, candidates, "config", "--config")
+        if path is None:
+            raw.left_out += [f"{p.name}: belongs to another model by its name; --config takes it" for p in candidates]
     if path is not None:
         raw.config.update(_pick_model(read_json(path), model))
         raw.sources[path.name] = sha256(path)
@@ -137,7 +137,7 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
             raise TokenizerError(f"there is no tokenizer {override}", "check the path after --tokenizer")
         folder = given
     files = sorted(p for p in folder.iterdir() if p.is_file())
-    anchor = folder / model.name
+    anchor, foreign = folder / model.name, []
     for kind, fits in (
         ("tokenizer_json", _is_tokenizer_json),
         ("tokenizer_model", lambda p: p.suffix == ".model"),
@@ -145,9 +145,14 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
         ("vocab_json", lambda p: p.name.endswith("vocab.json")),
         ("merges_txt", lambda p: p.name.endswith("merges.txt")),
     ):
-        found = match(anchor, [p for p in files if fits(p)], "tokenizer", "--tokenizer")
+        candidates = [p for p in files if fits(p)]
+        found = match(anchor, candidates, "tokenizer", "--tokenizer")
         if found is not None:
             raw.tokenizer_files[kind] = found
+        foreign += candidates if found is None else []
+    if foreign and not raw.tokenizer_files:
+        names = ", ".join(p.name for p in foreign)
+        raise ConfigError(f"no tokenizer matches the name of {model.name}: {names}", "choose one with --tokenizer")
     _add_tokenizer_config(folder, raw)
 
 
