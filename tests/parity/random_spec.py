@@ -37,7 +37,8 @@ def random_model(seed: int) -> RandomModel:
     spec = random_spec(rng)
     content = BlobContent(spec=spec, tensors=random_tensors(spec, rng))
     context = int(rng.integers(1, spec.context + 1))
-    longest = 70 if spec.dim * len(spec.layers) < 200 and spec.vocab < 1000 else 20
+    work = spec.dim * len(spec.layers)
+    longest = (130 if work < 60 else 70 if work < 200 else 20) if spec.vocab < 1000 else 20
     n = int(rng.integers(1, min(context, longest) + 1))
     ids = rng.integers(0, spec.vocab, n)
     return RandomModel(seed, content, str(rng.choice(KV_TYPES)), context, ids)
@@ -109,9 +110,9 @@ def _layer(rng: np.random.Generator, kv_divisors: list[int], size: int) -> Layer
 def random_tensors(spec: ModelSpec, rng: np.random.Generator) -> dict[str, QTensor]:
     """Every required tensor, each optional part in about half of the models, one type or a mixture."""
     present = {part: rng.random() < 0.5 for part in sorted(OPTIONAL_TENSORS)}
-    present |= {"attn_norm": True, "ffn_norm": True, "final_norm": rng.random() < 0.9}
-    if not present["final_norm"]:
-        present["final_norm_bias"] = False
+    for norm in ("attn_norm", "ffn_norm", "final_norm"):
+        present[norm] = rng.random() < 0.9
+        present[f"{norm}_bias"] &= present[norm]
     one_type = str(rng.choice(MATRIX_TYPES)) if rng.random() < 0.7 else None
     tensors = {}
     for name, shape in reading_order(spec):

@@ -13,9 +13,10 @@ from tinyexport.blob import writer
 from tinyexport.blob.schema import TensorType
 from tinyexport.native import NativeFault, lib
 from tinyexport.reference.oracle import Oracle
+from tinyexport.reference.oracle_math import OracleError
 from tinyexport.runtime import Model, Session
 
-SEEDS = int(os.environ.get("TLM_PARITY_SEEDS", "520"))
+SEEDS = int(os.environ.get("TLM_PARITY_SEEDS", "540"))
 FIRST = int(os.environ.get("TLM_PARITY_FIRST", "0"))
 PER_TEST = 20
 
@@ -58,10 +59,14 @@ def run_random(session: Session, model: RandomModel, expected: np.ndarray, rng: 
     return ""
 
 
-def check_seed(seed: int) -> list[str]:
+def check_seed(seed: int) -> list[str] | None:
+    """What differs; None for a model whose values overflow, which is for test_parity_overflow.py."""
     random = random_model(seed)
     rng = np.random.default_rng([seed, 1])
-    expected = Oracle(random.content, random.kv, random.context).eval(random.ids)
+    try:
+        expected = Oracle(random.content, random.kv, random.context).eval(random.ids)
+    except OracleError:
+        return None
     model = Model(writer.build(random.content))
     problems = []
     for backend in backends():
@@ -86,8 +91,10 @@ def check_seed(seed: int) -> list[str]:
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, PER_TEST))
 def test_c_equals_the_oracle(first: int) -> None:
-    problems = [p for seed in range(first, min(first + PER_TEST, FIRST + SEEDS)) for p in check_seed(seed)]
+    found = [check_seed(seed) for seed in range(first, min(first + PER_TEST, FIRST + SEEDS))]
+    problems = [problem for problems in found if problems for problem in problems]
     assert not problems, "\n".join(problems)
+    assert found.count(None) <= 3
 
 
 def test_the_seeds_reach_every_type_and_kv_type() -> None:
