@@ -76,6 +76,7 @@ static tlm_err encode_segment(const tlm_tok *tok, tlm_tok_out *out, const uint8_
     tlm_tok_words words;
     const uint8_t *word;
     size_t len;
+    out->score = 0.0;
     tlm_tok_words_init(&words, tok, s, n);
     while (tlm_tok_next_word(&words, &word, &len)) {
         tlm_err err = encode_word(tok, out, word, len, work);
@@ -156,7 +157,7 @@ tlm_err tlm_encode(const tlm_model *model, const char *text, size_t len, uint32_
     if (!tlm_tok_open(model, &tok)) {
         return TLM_ERR_TOKENIZER;
     }
-    tlm_tok_out out = {ids, cap, 0, false};
+    tlm_tok_out out = {ids, cap, 0, false, 0.0};
     if ((flags & TLM_ENCODE_BOS) != 0) {
         if (tok.rec->bos == TLM_NO_TOKEN) {
             return TLM_ERR_TOKENIZER;
@@ -331,7 +332,8 @@ tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, ch
     }
     tlm_decoder next = *decoder;
     text_out to = {out, cap, 0};
-    size_t skip = tlm_tok_has(&tok, TLM_TOK_FLAG_STRIP_FIRST) && !next.started && n > 0 && piece[0] == ' ' ? 1 : 0;
+    bool strip = tlm_tok_has(&tok, TLM_TOK_FLAG_STRIP_FIRST) && !next.started && id != tok.rec->unk;
+    size_t skip = strip && n > 0 && piece[0] == ' ' ? 1 : 0;
     next.per_byte = tlm_tok_has(&tok, TLM_TOK_FLAG_FFFD_PER_BYTE);
     if (tlm_tok_has(&tok, TLM_TOK_FLAG_JOIN_WORDS) && next.started) {
         feed(&next, &to, ' ');
@@ -339,7 +341,8 @@ tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, ch
     for (size_t i = skip; i < n; i++) {
         feed(&next, &to, (uint8_t)piece[i]);
     }
-    next.started = next.started || n > 0;
+    /* sentencepiece drops a space of each piece until there is text, or of the first piece only */
+    next.started = next.started || n > (tlm_tok_has(&tok, TLM_TOK_FLAG_TRIM) ? skip : 0);
     if (to.n > cap) {
         return TLM_ERR_OVERFLOW; /* nothing happened: the same id may be fed again with more room */
     }

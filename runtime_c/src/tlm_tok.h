@@ -71,6 +71,7 @@ typedef struct tlm_tok_out {
     uint32_t *ids;
     size_t cap, n;
     bool in_unk; /* the last id was "unknown" and swallows the next one */
+    double score; /* unigram: sum up to here, carried on when words are not independent of each other */
 } tlm_tok_out;
 void tlm_tok_emit(tlm_tok_out *out, uint32_t id);
 /* Emits what stands for a character without a piece: its bytes, one "unknown", or nothing. */

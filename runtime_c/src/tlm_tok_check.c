@@ -15,7 +15,7 @@ static bool is_id(const tlm_tok_rec *rec, uint32_t id) {
 
 static tlm_err check_record(const tlm_tok_rec *rec, uint32_t vocab) {
     if (rec->kind >= TLM_TOK_KIND_COUNT || rec->prefix >= TLM_TOK_PREFIX_COUNT || rec->n_splits > TLM_MAX_SPLITS ||
-        (rec->index_bytes != 2 && rec->index_bytes != 4) || rec->reserved != 0) {
+        (rec->index_bytes != 1 && rec->index_bytes != 2 && rec->index_bytes != 4) || rec->reserved != 0) {
         return TLM_ERR_FORMAT;
     }
     if ((rec->flags & ~(uint32_t)TLM_TOK_FLAG_KNOWN) != 0) {
@@ -108,10 +108,8 @@ static tlm_err check_tables(const tlm_tok *tok, uint32_t bytes) {
     }
     if (rec->kind == TLM_TOK_KIND_UNIGRAM) {
         uint32_t score = tlm_tok_has(tok, TLM_TOK_FLAG_DOUBLE) ? 8 : 4;
-        return inside(bytes, rec->scores_at, (uint64_t)rec->n_pieces + 1, score) && rec->n_symbols == rec->n_pieces &&
-                       rec->max_piece <= TLM_MAX_PIECE
-                   ? TLM_OK
-                   : TLM_ERR_FORMAT;
+        bool fits = rec->n_symbols == rec->n_pieces && rec->n_pieces <= TLM_MAX_VOCAB && rec->n_merges == 0;
+        return fits && inside(bytes, rec->scores_at, (uint64_t)rec->n_pieces + 1, score) ? TLM_OK : TLM_ERR_FORMAT;
     }
     if (rec->kind != TLM_TOK_KIND_BPE || rec->n_merges == 0) {
         return rec->n_merges == 0 && rec->n_made == 0 ? TLM_OK : TLM_ERR_FORMAT;

@@ -22,7 +22,14 @@ static uint32_t read_u32(const uint8_t *p) {
 
 uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i) {
     const uint8_t *table = tok->base + table_at;
-    return tok->rec->index_bytes == 2 ? read_u16(table + 2 * (size_t)i) : read_u32(table + 4 * (size_t)i);
+    switch (tok->rec->index_bytes) {
+    case 1:
+        return table[i];
+    case 2:
+        return read_u16(table + 2 * (size_t)i);
+    default:
+        return read_u32(table + 4 * (size_t)i);
+    }
 }
 
 uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte) {

@@ -81,7 +81,7 @@ TOK = Record(
     "First record of the TOKENIZER section.",
     (
         Field("kind", "u8", "`TokKind`"),
-        Field("index_bytes", "u8", "2 or 4"),
+        Field("index_bytes", "u8", "1, 2 or 4"),
         Field("prefix", "u8", "`TokPrefix`"),
         Field("n_splits", "u8", "steps of the pre-tokeniser; 0 = a segment is one word"),
         Field("splits", "u8", "`TokSplit`, unused ones zero", MAX_SPLITS),

@@ -19,7 +19,7 @@ class _Section:
     """The record and the tables behind it."""
 
     def __init__(self, index_bytes: int) -> None:
-        self.index = np.dtype("<u2" if index_bytes == 2 else "<u4")
+        self.index = np.dtype(f"<u{index_bytes}")
         self.body = bytearray()
         self.fields: dict[str, int] = {}
 
@@ -129,8 +129,8 @@ def pack(tokenizer: Tokenizer) -> bytes:
     orphans = derivable(tokenizer)
     flags = tokenizer.flags | (TokFlag.DERIVED if orphans is not None else TokFlag(0))
     n_symbols = tokenizer.vocab_size + len(tokenizer.symbols)
-    none_is_free = max(n_symbols, len(tokenizer.merges)) < 0xFFFF
-    section = _Section(2 if none_is_free else 4)
+    largest = max(n_symbols, len(tokenizer.merges)) + 1  # all ones is "none"
+    section = _Section(1 if largest < 0x100 else 2 if largest < 0x10000 else 4)
     specials = [s for s in tokenizer.specials if s.text]
     if orphans is not None:
         specials += [Special(i, tokenizer.pieces[i], TokSpecialFlag(0)) for i in orphans]
