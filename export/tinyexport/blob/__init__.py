@@ -1,0 +1,1 @@
+"""The .tlm format: one schema, its packers, and what is generated from it."""

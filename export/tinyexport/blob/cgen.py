@@ -97,8 +97,8 @@ def page_tables() -> str:
             kind = f"{f.kind}[{f.count}]" if f.count > 1 else f.kind
             out.append(f"| {record.offset(f.name)} | {f.name} | {kind} | {f.doc} |")
         out.append("")
-    for kind in ENUMS:
-        out.append(f"**{kind.__name__}**: " + ", ".join(f"{m.name} = {m.value}" for m in kind) + ".")
+    for values in ENUMS:
+        out.append(f"**{values.__name__}**: " + ", ".join(f"{m.name} = {m.value}" for m in values) + ".")
         out.append("")
     out.append("Limits: " + ", ".join(f"{k} = {v}" for k, v in CONSTANTS.items()) + ".")
     return "\n".join(out)

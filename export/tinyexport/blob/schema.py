@@ -69,17 +69,23 @@ class TensorType(enum.IntEnum):
 
 
 class NormKind(enum.IntEnum):
+    """How activations are normalised (NUMERICS rule 11)."""
+
     LAYER = 0  # mean and variance, gain, bias
     RMS = 1  # root mean square, gain
 
 
 class PosKind(enum.IntEnum):
+    """How a position enters the model."""
+
     NONE = 0
     LEARNED = 1  # a row of pos_embed is added to the token embedding
     ROPE = 2  # rotary, half-split pairs (x[i], x[i + rope_dims/2]); rope_turns holds u32 turns
 
 
 class Act(enum.IntEnum):
+    """Activation of the feed-forward part (NUMERICS rule 14)."""
+
     SILU = 0
     GELU_TANH = 1
     GELU_ERF = 2
@@ -88,6 +94,8 @@ class Act(enum.IntEnum):
 
 
 class FfnKind(enum.IntEnum):
+    """Form of the feed-forward part."""
+
     PLAIN = 0  # down(act(up(x)))
     GATED = 1  # down(act(gate(x)) * up(x))
 
@@ -101,6 +109,8 @@ class InputQuant(enum.IntEnum):
 
 
 class ChatKind(enum.IntEnum):
+    """What a prompt is to the model."""
+
     STORY = 0  # the prompt is continued as it is
     TURNS = 1  # user_prefix + text + reply_prefix, reply, turn_end
 
@@ -173,6 +183,7 @@ class Field:
 
     @property
     def size(self) -> int:
+        """Bytes, all elements of an array."""
         return _SIZES[self.kind] * self.count
 
 
@@ -191,10 +202,12 @@ class Record:
 
     @property
     def size(self) -> int:
+        """Bytes of the record."""
         return sum(f.size for f in self.fields)
 
     @property
     def format(self) -> str:
+        """The `struct` format."""
         return "<" + "".join(f"{f.count}{_CODES[f.kind]}" for f in self.fields)
 
     def offset(self, name: str) -> int:
