@@ -25,6 +25,8 @@ COMMANDS = {
     "bench": "bench",
     "plan": "plan",
     "gguf": "gguf",
+    "train": "train",
+    "gguf": "gguf",
 }
 
 

@@ -17,7 +17,7 @@ from . import measure
 from .blob import reader, writer
 from .blob.writer import BlobContent
 from .errors import CheckpointError
-from .pipeline import Source, float_content, no_progress
+from .pipeline import Progress, Source, float_content, no_progress
 from .reference.oracle import Oracle
 from .runtime import Model
 from .spec import Checkpoint
@@ -99,7 +99,9 @@ def graph_comparison(content: BlobContent, ids: Sequence[int]) -> Comparison:
     return compare(ours, torch_logits(dequantised(content, ""), ids))
 
 
-def cost(data: bytes, checkpoint: Checkpoint, windows: Sequence[Sequence[int]], kv: str, progress=no_progress) -> Cost:
+def cost(
+    data: bytes, checkpoint: Checkpoint, windows: Sequence[Sequence[int]], kv: str, progress: Progress = no_progress
+) -> Cost:
     """(b): the blob against the original weights in PyTorch fp32, on the same windows."""
     from .reference.graph import torch_logits
 
@@ -124,7 +126,7 @@ def cost(data: bytes, checkpoint: Checkpoint, windows: Sequence[Sequence[int]], 
 
 
 def verify(
-    source: Source, data: bytes, text: str, *, kv: str = "i8", max_tokens: int = 2048, progress=no_progress
+    source: Source, data: bytes, text: str, *, kv: str = "i8", max_tokens: int = 2048, progress: Progress = no_progress
 ) -> Report:
     """All three comparisons of the blob `data` with the checkpoint it was made from."""
     content = reader.read(data)

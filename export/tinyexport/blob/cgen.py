@@ -94,8 +94,8 @@ def page_tables() -> str:
         out += [f"### {record.name} ({record.size} bytes)", "", record.doc, "", "| offset | field | type | meaning |"]
         out += ["|---|---|---|---|"]
         for f in record.fields:
-            kind = f"{f.kind}[{f.count}]" if f.count > 1 else f.kind
-            out.append(f"| {record.offset(f.name)} | {f.name} | {kind} | {f.doc} |")
+            what = f"{f.kind}[{f.count}]" if f.count > 1 else f.kind
+            out.append(f"| {record.offset(f.name)} | {f.name} | {what} | {f.doc} |")
         out.append("")
     for values in ENUMS:
         out.append(f"**{values.__name__}**: " + ", ".join(f"{m.name} = {m.value}" for m in values) + ".")

@@ -1,4 +1,4 @@
-"""`tinyexport gguf`: the Llama family as a file for llama.cpp."""
+"""`tinyexport gguf`: a blob or a checkpoint of the Llama family as GGUF."""
 
 from __future__ import annotations
 
@@ -8,61 +8,53 @@ from typing import Any
 import click
 import numpy as np
 
-from .. import archs, gguf_out, gguf_vocab, loaders, tok
+from .. import gguf_out, gguf_vocab, pipeline
 from ..blob import reader
 from ..blob.schema import MAGIC
-from ..chat_facts import bos_fact
-from ..errors import CheckpointError, ConfigError
-from ..spec import MODEL_TENSORS, ModelSpec
-from . import human_bytes, make_source, print_json, read_blob, source_options
+from ..blob.writer import BlobContent
+from ..errors import ConfigError
+from ..spec import ModelSpec
+from . import make_source, read_blob, source_options
+
+_Model = tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab, str]
 
 
-def _from_blob(path: Path) -> tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab]:
+def blob_tensors(content: BlobContent) -> dict[str, np.ndarray]:
+    """The float32 values that a blob's tensors stand for; vectors lose their row."""
+    out = {}
+    for name, tensor in content.tensors.items():
+        if tensor.kind.name != "U32":
+            values = tensor.dequantise()
+            is_table = name in ("tok_embed", "pos_embed", "head") or name.rsplit(".", 1)[-1].startswith("w")
+            out[name] = values if is_table else values[0]
+    return out
+
+
+def _from_blob(path: Path) -> _Model:
     content = reader.read(read_blob(path))
     if content.tokenizer is None:
-        raise CheckpointError(f"{path.name} holds no tokenizer", "export it again with its tokenizer beside it")
-    matrices = ("tok_embed", "head")
-    tensors = {}
-    for name, tensor in content.tensors.items():
-        if name == "rope_turns":  # the spec has the frequencies
-            continue
-        values = tensor.dequantise()
-        is_vector = name.rsplit(".", 1)[-1].startswith("b") or "norm" in name or name in MODEL_TENSORS
-        tensors[name] = values[0] if is_vector and name not in matrices else values
-    add_bos = bool(content.chat and content.chat.add_bos)
-    return content.spec, tensors, gguf_vocab.from_section(content.tokenizer, add_bos)
+        raise ConfigError(f"{path} has no tokenizer", "export the checkpoint again with its tokenizer")
+    vocab = gguf_vocab.from_section(content.tokenizer, bool(content.chat and content.chat.add_bos))
+    return content.spec, blob_tensors(content), vocab, content.info.get("name", path.stem)
 
 
-def _from_checkpoint(
-    path: str, values: dict[str, Any]
-) -> tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab]:
-    source = make_source(path, values)
-    raw = loaders.load(path, config=source.config, tokenizer=source.tokenizer)
-    checkpoint = archs.identify(raw, source.arch)
-    tokenizer = tok.load(raw.tokenizer_files, gguf=raw.gguf_tokenizer)
-    add_bos = bos_fact(source.arch.bos, tokenizer.add_bos, tokenizer.bos is not None, None)
-    return checkpoint.spec, checkpoint.tensors, gguf_vocab.from_tokenizer(tokenizer, bool(add_bos.value))
+def _from_checkpoint(source: pipeline.SourceOptions) -> _Model:
+    loaded = pipeline.load_source(source)
+    checkpoint = loaded.checkpoint
+    vocab = gguf_vocab.from_tokenizer(loaded.tokenizer, bool(checkpoint.facts["bos"].value))
+    return checkpoint.spec, checkpoint.tensors, vocab, loaded.talk.name
 
 
 @click.command()
-@click.argument("model")
+@click.argument("path")
 @click.option("-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .gguf to write.")
-@click.option(
-    "--type", "kind", type=click.Choice(gguf_out.TYPES), default="f16", show_default=True, help="Of matrices."
-)
-@click.option("--name", default="", help="Name of the model in the file; the file's own by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@click.option("--type", "kind", type=click.Choice(gguf_out.TYPES), default="f32", show_default=True)
 @source_options
-def gguf(model: str, out: Path, kind: str, name: str, as_json: bool, **values: Any) -> None:
-    """Write MODEL (a blob or a checkpoint of the Llama family) as GGUF."""
-    path = Path(model)
-    if path.exists() and out.resolve() == path.resolve():
-        raise ConfigError("the GGUF file would overwrite its source", "name another file with -o")
-    is_blob = path.is_file() and path.open("rb").read(4) == MAGIC
-    spec, tensors, vocab = _from_blob(path) if is_blob else _from_checkpoint(model, values)
+def gguf(path: str, out: Path, kind: str, **values: Any) -> None:
+    """Write PATH (a blob or a checkpoint of the Llama family) as GGUF for llama.cpp."""
+    file = Path(path)
+    source = make_source(path, values)
+    is_blob = file.is_file() and file.open("rb").read(4) == MAGIC
+    spec, tensors, vocab, name = _from_blob(file) if is_blob else _from_checkpoint(source)
     gguf_out.write(spec, tensors, vocab, out, kind=kind, name=name)
-    size = out.stat().st_size
-    if as_json:
-        print_json({"path": str(out), "bytes": size, "type": kind})
-    else:
-        click.echo(f"{out}: {human_bytes(size)}, {kind}, vocabulary {vocab.model} of {len(vocab.tokens)}")
+    click.echo(f"{out}: {out.stat().st_size:,} B")

@@ -13,6 +13,7 @@ from ..blob import reader
 from ..blob.schema import MAGIC, tensor_bytes
 from ..blob.writer import BlobContent
 from . import human_bytes, make_source, print_json, read_blob, source_options
+from .checkpoint_report import print_report
 
 _PARTS = {"ATTN": ("wq", "wk", "wv", "wo"), "FFN": ("w_gate", "w_up", "w_down"), "EMBED": ("tok_embed", "pos_embed")}
 
@@ -98,14 +99,6 @@ def _print_blob(facts: dict[str, Any]) -> None:
         console.print(f"{fact['origin']:>8}  {name} = {fact['value']} {fact['note']}".rstrip(), markup=False)
 
 
-def _print_checkpoint(report: dict[str, Any]) -> None:
-    for tensor in report["tensors"]:
-        click.echo("  ".join(str(tensor[k]) for k in ("name", "shape", "dtype") if k in tensor))
-    for key, value in report.items():
-        if key != "tensors":
-            click.echo(f"{key}: {value}")
-
-
 @click.command()
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -120,4 +113,4 @@ def inspect(path: str, as_json: bool, **values: Any) -> None:
     source = make_source(path, values)
     raw = loaders.load(path, config=source.config, tokenizer=source.tokenizer)
     report = archs.report(raw, source.arch)
-    print_json(report) if as_json else _print_checkpoint(report)
+    print_json(report) if as_json else print_report(report)
