@@ -208,8 +208,9 @@ def test_no_model_and_wrong_versions(tinychat: Run, blob: Path) -> None:
     assert (row["event"], row["code"]) == ("error", "no_model")
 
 
-def test_a_device_lost_in_the_middle_of_a_reply(tinychat: Run, blob: Path) -> None:
-    result = tinychat("--sim", str(blob), "hi", fake={"endless": True, "die_after": 5})
+def test_a_device_lost_in_the_middle_of_a_reply(tinychat: Run, blob: Path, tmp_path: Path) -> None:
+    fake = {"endless": True, "die_after": 5, "once": str(tmp_path / "died")}
+    result = tinychat("--sim", str(blob), "hi", fake=fake)
     assert result.returncode == 1
     assert "lost in the middle of a reply and is back" in result.stderr
     assert result.stdout.startswith("on and on")

@@ -178,12 +178,11 @@ def test_dropped_exchanges_are_told(person: Callable[..., Person]) -> None:
     p.see("the window was full: 2 oldest exchanges dropped, 18 tokens read again")
 
 
-def test_a_lost_device_is_told_and_the_chat_goes_on(person: Callable[..., Person]) -> None:
-    p = person("-n", "12", fake={"endless": True, "die_after": 4, "step_s": 0.01})
+def test_a_lost_device_is_told_and_the_chat_goes_on(person: Callable[..., Person], tmp_path: Path) -> None:
+    p = person("-n", "12", fake={"endless": True, "die_after": 4, "once": str(tmp_path / "died"), "step_s": 0.01})
     p.see("\n>")
     p.type("hi\r")
     p.see("The device was lost in the middle of a reply and is back")
-    time.sleep(5)  # the fake dies no more when it is older
     p.type("hi\r")
     p.see("12 tokens")
 
