@@ -169,11 +169,22 @@ class TestReport:
     def test_it_shows_tensors_and_the_guess(self) -> None:
         report = archs.report(raw_of(rms_gpt()))
         assert report["arch"] == "rms_gpt"
+        assert report["parameters"] == sum(t.size for n, t in rms_gpt().items() if n != "lm_head.weight")
         assert report["missing"] == report["left_over"] == []
         assert {"name": "norm.weight", "shape": [DIM], "dtype": "float32"} in report["tensors"]
         assert report["names"]["blocks.1.ffn.w2.weight"] == "layers.1.w_down"
         assert report["facts"]["heads"] == {"value": 4, "origin": "read", "note": ""}
         json.dumps(report)
+
+    def test_people_read_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from tinyexport.commands.checkpoint_report import print_report
+
+        print_report(archs.report(raw_of(renamed(rms_gpt(), ("w2", "omega")), {})))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split() == ["tok_emb.weight", "50x24", "float32", "tok_embed"]
+        assert ["blocks.0.ffn.omega.weight", "24x44", "float32", "?"] in [line.split() for line in lines]
+        assert any(line.startswith("missing: layers.1.w_down") for line in lines)
+        assert lines[-1].startswith("hint: unused tensors that may be meant: blocks.0.ffn.omega.weight")
 
     def test_it_shows_what_is_missing(self) -> None:
         report = archs.report(raw_of(renamed(rms_gpt(), ("q_proj", "quary_proj"))))

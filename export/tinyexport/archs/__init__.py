@@ -64,6 +64,7 @@ def report(raw: RawCheckpoint, options: ArchOptions | None = None) -> dict[str, 
         checkpoint = identify(raw, options)
         out["facts"] = {k: {"value": f.value, "origin": f.origin, "note": f.note} for k, f in checkpoint.facts.items()}
         out["left_out"] = checkpoint.left_out
+        out["parameters"] = sum(t.size for t in checkpoint.tensors.values())
         out["ternary"] = len(checkpoint.ternary)
     except TinyError as error:
         out["error"], out["hint"] = error.message, error.hint
