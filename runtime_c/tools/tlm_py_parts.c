@@ -137,57 +137,88 @@ bool tlm_py_norm(const char *backend, uint32_t kind, const float *x, uint32_t n,
     return true;
 }
 
-/* One linear layer: quantises x [batch][cols] as its type wants, then y [batch][rows] tile by tile range. `repack`
- * uses the backend's own copy where it makes one. */
+/* Aligned copies of the inputs of a linear layer, quantised as its type wants. */
+typedef struct prepared {
+    float *x;
+    int8_t *codes;
+    float *scales;
+    int32_t *sums;
+    tlm_input input;
+    bool finite;
+} prepared;
+
+static prepared prepare(const tlm_kernels *k, uint8_t type, const float *x, uint32_t n, uint32_t batch)
+{
+    const uint32_t np = tlm_padded(n), blocks = (np + 31u) / 32u;
+    const bool per_vector = type == TLM_TENSOR_TYPE_T2 || type == TLM_TENSOR_TYPE_T1;
+    tlm_quant_fn *quant = per_vector ? k->quant_vector : k->quant_block;
+    prepared p;
+    p.x = padded(x, n, batch);
+    p.codes = aligned((size_t)np * batch + 64);
+    p.scales = aligned((size_t)blocks * batch * sizeof *p.scales + 64);
+    p.sums = aligned((size_t)blocks * batch * sizeof *p.sums + 64);
+    p.finite = true;
+    for (uint32_t b = 0; b < batch; b++) {
+        const size_t at = (size_t)b * blocks;
+        p.finite = quant(p.x + (size_t)b * np, n, 0.0f, p.codes + (size_t)b * np, p.scales + at, p.sums + at) && p.finite;
+    }
+    const tlm_input input = {p.x, p.codes, p.scales, p.sums, n, batch, np, np, blocks};
+    p.input = input;
+    return p;
+}
+
+static void release_prepared(prepared *p)
+{
+    release(p->x);
+    release(p->codes);
+    release(p->scales);
+    release(p->sums);
+}
+
+/* Replaces w by the backend's own copy, where it makes one; the caller releases what is returned. */
+static void *repacked(const tlm_kernels *k, tlm_weight *w)
+{
+    const size_t bytes = k->repack_bytes != NULL ? k->repack_bytes(w) : 0;
+    if (bytes == 0) {
+        return NULL;
+    }
+    void *copy = aligned(bytes + 64);
+    k->repack(w, copy);
+    w->data = copy;
+    w->repacked = true;
+    return copy;
+}
+
+/* One linear layer: quantises x [batch][cols] as its type wants, then y [batch][rows] in two ranges of tiles. `repack`
+ * uses the backend's own copy of the weights. */
 bool tlm_py_linear(const char *backend, uint32_t type, const void *packed, size_t bytes, uint32_t rows, uint32_t cols,
                    float scale, bool repack, const float *x, uint32_t batch, uint32_t split, float *y)
 {
+    static const uint8_t tile_rows[TLM_TENSOR_TYPE_LIMIT] = TLM_TILE_ROWS_INIT;
     tlm_kernels k;
     if (!tlm_kernels_select(&k, backend)) {
         return false;
     }
-    const uint32_t np = tlm_padded(cols), blocks = (np + 31u) / 32u;
-    void *data = aligned(bytes + 64), *copy = NULL;
+    void *data = aligned(bytes + 64);
     memcpy(data, packed, bytes);
     tlm_weight w = {data, rows, cols, scale, (uint8_t)type, false};
-    tlm_linear_fn *linear = k.linear[type];
-    const size_t copy_bytes = repack && k.repack_bytes != NULL ? k.repack_bytes(&w) : 0;
-    if (copy_bytes != 0) {
-        copy = aligned(copy_bytes + 64);
-        k.repack(&w, copy);
-        w.data = copy;
-        w.repacked = true;
-        linear = k.linear_repacked[type];
-    }
-    const bool per_vector = type == TLM_TENSOR_TYPE_T2 || type == TLM_TENSOR_TYPE_T1;
-    float *in = padded(x, cols, batch), *out = aligned((size_t)rows * batch * sizeof *out + 64);
-    int8_t *codes = aligned((size_t)np * batch + 64);
-    float *scales = aligned((size_t)blocks * batch * sizeof *scales + 64);
-    int32_t *sums = aligned((size_t)blocks * batch * sizeof *sums + 64);
-    bool ok = true;
-    for (uint32_t b = 0; b < batch; b++) {
-        ok = (per_vector ? k.quant_vector : k.quant_block)(in + (size_t)b * np, cols, 0.0f, codes + (size_t)b * np,
-                                                           scales + b * blocks, sums + b * blocks) && ok;
-    }
-    const tlm_input input = {in, codes, scales, sums, cols, batch, np, np, blocks};
-    const uint8_t tile_rows[] = TLM_TILE_ROWS_INIT;
-    const uint32_t tiles = (rows + tile_rows[type] - 1u) / tile_rows[type];
-    const uint32_t cut = split < tiles ? split : tiles;
+    void *copy = repack ? repacked(&k, &w) : NULL;
+    tlm_linear_fn *linear = copy != NULL ? k.linear_repacked[type] : k.linear[type];
+    prepared in = prepare(&k, (uint8_t)type, x, cols, batch);
+    float *out = aligned((size_t)rows * batch * sizeof *out + 64);
+    const uint32_t tiles = (rows + tile_rows[type] - 1u) / tile_rows[type], cut = split < tiles ? split : tiles;
     if (cut > 0) {
-        linear(&w, &input, 0, cut, out, rows);
+        linear(&w, &in.input, 0, cut, out, rows);
     }
     if (cut < tiles) {
-        linear(&w, &input, cut, tiles, out, rows);
+        linear(&w, &in.input, cut, tiles, out, rows);
     }
     memcpy(y, out, (size_t)rows * batch * sizeof *y);
-    release(data);
     if (copy != NULL) {
         release(copy);
     }
-    release(in);
+    release(data);
     release(out);
-    release(codes);
-    release(scales);
-    release(sums);
-    return ok;
+    release_prepared(&in);
+    return in.finite;
 }
