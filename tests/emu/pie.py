@@ -155,7 +155,7 @@ class Code:
             return target if kind[0] == "L" else self._loop(index, target)
         if kind == "S" and text in self.names:
             return self.names[text]
-        low, high, step = (-2048, 2047, 1) if kind == "S" else (int(p) for p in kind[1:].split(":"))
+        low, high, step = (-(2**31), 2**32 - 1, 1) if kind == "S" else (int(p) for p in kind[1:].split(":"))
         value = int(text, 0) if re.fullmatch(r"-?(0x)?[0-9a-fA-F]+", text) else self._expression(text, line)
         if not low <= value <= high or value % step:
             raise AsmError(f"{line.where}: {line.op}: {value} is not in {low}..{high} by {step}")

@@ -2,7 +2,8 @@
 
 Semantics: ESP32-S3 Technical Reference Manual, chapter "Processor Instruction Extensions (PIE)": the operation of each
 entry of its instruction list; alignment: its section "Data Format and Alignment" (low address bits are forced to zero,
-never a fault). A QR is 16 bytes, lane 0 first. Fused forms read their operands, then load or store: `ee.vmulas.s8.accx.ld.ip q0, a2, 16, q0, q1` multiplies the old q0.
+never a fault). A QR is 16 bytes, lane 0 first. Fused forms read their operands, then load or store:
+`ee.vmulas.s8.accx.ld.ip q0, a2, 16, q0, q1` multiplies the old q0.
 """
 
 from __future__ import annotations
@@ -297,14 +298,15 @@ def _mac_select(kind: str) -> Callable[[Machine, int, int, int], Step]:
 
 
 def _with_load(build: Callable[..., Step], form: str) -> Callable[..., Step]:
-    """A fused load: operands qu, as, [step,] then those of the plain form."""
+    """A fused load: operands qu, as, [step,] then those of the plain form; ldbc loads one byte into every lane."""
 
     def fused(m: Machine, u: int, s: int, *rest: int) -> Step:
-        by, inner = (16, rest) if form == "incp" else (rest[0], rest[1:])
-        work, load, move, q = build(m, *inner), _loader(m, s, 16), _mover(m, s, by, form == "xp"), m.q
+        by, inner = (rest[0], rest[1:]) if form in ("ip", "xp") else (16 if form == "incp" else 1, rest)
+        size = 1 if form == "ldbc" else 16
+        work, load, move, q = build(m, *inner), _loader(m, s, size), _mover(m, s, by, form == "xp"), m.q
 
         def step() -> None:
-            fresh = load()
+            fresh = load() * (16 // size)
             work()
             q[u] = fresh
             move()
@@ -342,3 +344,23 @@ for _kind, _sel in (("s8", 15), ("s16", 7)):
     TABLE[f"ee.vmulas.{_kind}.qacc.ld.xp"] = ("q a a q q", _with_load(_lanes, "xp"), 4)
     TABLE[f"ee.vsmulas.{_kind}.qacc"] = (f"q q i0:{_sel}:1", _select, 3)
     TABLE[f"ee.vsmulas.{_kind}.qacc.ld.incp"] = (f"q a q q i0:{_sel}:1", _with_load(_select, "incp"), 4)
+TABLE["ee.vmulas.s8.qacc.ldbc.incp"] = ("q a q q", _with_load(_mac_lanes("s8"), "ldbc"), 3)
+
+
+def _store_qacc(name: str, shift: int, size: int) -> None:
+    """ee.st.qacc: 16 or 4 bytes of QACC_L (bits 159..0 of the accumulator) or QACC_H (bits 319..160)."""
+
+    def build(m: Machine, s: int, by: int) -> Step:
+        store, move = _storer(m, s, size), _mover(m, s, by, False)
+
+        def step() -> None:
+            store((m.qacc >> shift & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
+            move()
+
+        return step
+
+    TABLE[f"ee.st.qacc_{name}.ip"] = (f"a {STEP_128 if size == 16 else 'i-512:508:4'}", build, 3)
+
+
+for _name, _shift, _size in (("l.l.128", 0, 16), ("l.h.32", 128, 4), ("h.l.128", 160, 16), ("h.h.32", 288, 4)):
+    _store_qacc(_name, _shift, _size)

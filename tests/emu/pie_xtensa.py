@@ -1,7 +1,6 @@
 """Core instructions: `TABLE[mnemonic] = (operands, builder, bytes)`; `pie_float.py` adds the FPU.
 
-Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (Core Architecture, Code
-Density, Loop, Miscellaneous Operations, 32-bit Integer Multiply and Windowed Register Options).
+Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (Core, Code Density, Loop, Miscellaneous Operations, 32-bit Integer Multiply and Windowed Register Options).
 
 Operand kinds: `a`, `f`, `q` registers; `i<low>:<high>:<step>` immediates; `S` immediate or data symbol (the assembler
 makes an l32r of it: one instruction); `L<reach>` branch target; `W` loop end.
@@ -288,6 +287,16 @@ def _ssai(m: Machine, amount: int) -> Step:
 def _ssr(m: Machine, s: int) -> Step:
     def step() -> None:
         m.sar = m.a[s] & 31
+
+    return step
+
+
+@op("src", "a a a")
+def _src(m: Machine, r: int, s: int, t: int) -> Step:
+    """The 32 bits of AR[s]:AR[t] that begin at bit SAR."""
+
+    def step() -> None:
+        m.a[r] = (m.a[s] << 32 | m.a[t]) >> m.sar & MASK
 
     return step
 

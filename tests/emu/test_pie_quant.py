@@ -1,0 +1,99 @@
+"""Activation quantisation (rule 5): the two assembly halves around one division a block, against the C reference."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from pie import Machine
+from pie_host import BLOCK, build
+from pie_run import poison, program
+
+TINY = np.float32(2.0**-100)
+TO_SCALE = np.float32(float.fromhex("0x1.020408p-7"))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return build(tmp_path_factory.mktemp("reference"))
+
+
+def expected(library: ctypes.CDLL, x: np.ndarray, n: int, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [np], scales and sums of the reference kernel for x [np]."""
+    blocks = (len(x) + BLOCK - 1) // BLOCK
+    codes, scales, sums = np.zeros(len(x), np.int8), np.zeros(1 if whole else blocks, np.float32), np.zeros(blocks, "i4")
+    call = library.tlm_k_ref_quant_vector if whole else library.tlm_k_ref_quant_block
+    call.restype = ctypes.c_bool
+    ok = call(
+        ctypes.c_void_p(x.ctypes.data),
+        ctypes.c_uint32(n),
+        ctypes.c_float(0.0),
+        ctypes.c_void_p(codes.ctypes.data),
+        ctypes.c_void_p(scales.ctypes.data),
+        ctypes.c_void_p(sums.ctypes.data),
+    )
+    assert ok
+    return codes, scales, sums
+
+
+def run_quant(x: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Codes, scales, sums of x [np] and the instructions of both halves."""
+    machine = Machine()
+    place, call = machine.memory.place, machine.code(program("tlm_k_s3_quant")).call
+    blocks = (len(x) + BLOCK - 1) // BLOCK
+    at = place(x.tobytes(), "x", writable=False, align=16)
+    peaks_at = place(poison(4 * blocks), "peaks", align=4)
+    call("tlm_k_s3_absmax", [at, len(x), peaks_at])
+    peaks = np.frombuffer(machine.memory.read(peaks_at, 4 * blocks), np.uint32)
+    if whole:
+        peaks = peaks.max(keepdims=True)
+    peaks = peaks.copy().view(np.float32)
+    live = peaks >= TINY
+    inverse = np.where(live, np.float32(127) / np.where(live, peaks, np.float32(1)), np.float32(0)).astype(np.float32)
+    inverse_at = place(inverse.tobytes(), "inverse", writable=False, align=4)
+    codes_at, sums_at = place(poison(len(x)), "codes", align=16), place(poison(4 * blocks), "sums", align=4)
+    call("tlm_k_s3_codes", [at, codes_at, inverse_at, 0 if whole else 4, sums_at, len(x)])
+    codes = np.frombuffer(machine.memory.read(codes_at, len(x)), np.int8)
+    sums = np.frombuffer(machine.memory.read(sums_at, 4 * blocks), np.int32)
+    return codes, np.where(live, peaks * TO_SCALE, np.float32(0)), sums, machine.count
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("n", [1, 16, 31, 48, 128, 172, 272, 512])
+def test_codes_scales_and_sums_equal_the_reference(reference: ctypes.CDLL, n: int, whole: bool) -> None:
+    rng = np.random.default_rng(n)
+    padded = (n + 15) // 16 * 16
+    ties = np.arange(padded, dtype=np.float32) - padded // 2
+    ties[0] = 254.0  # codes fall on halves
+    inputs = [
+        rng.normal(0, 1, padded),
+        rng.normal(0, 1, padded) * np.exp(rng.uniform(-80, 80, padded)),
+        np.where(np.arange(padded) % 64 < 32, 0.0, -0.0),
+        ties,
+        np.full(padded, 3.4e38),
+        rng.normal(0, 1e-30, padded),
+        np.full(padded, 2.0**-100) * rng.choice([1.0, 0.999], padded),
+        np.full(padded, 1e-42),
+    ]
+    for values in inputs:
+        x = np.asarray(values, np.float32)
+        x[n:] = 0
+        codes, scales, sums, _ = run_quant(x, whole)
+        for found, right in zip((codes, scales, sums), expected(reference, x, n, whole), strict=True):
+            assert found.tobytes() == right.tobytes()
+
+
+def test_peaks_keep_what_is_not_finite() -> None:
+    """The caller sees NaN and Inf as bits of 0x7f800000 and more, whatever their sign and lane."""
+    for bits in (0x7F800000, 0xFF800000, 0x7FC00000, 0xFFFFFFFF, 0x7F800001):
+        for where in (0, 5, 30, 47):
+            x = np.ones(48, np.float32)
+            x.view(np.uint32)[where] = bits
+            machine = Machine()
+            out = machine.memory.place(poison(8), "peaks", align=4)
+            at = machine.memory.place(x.tobytes(), "x", writable=False, align=16)
+            machine.code(program("tlm_k_s3_quant")).call("tlm_k_s3_absmax", [at, 48, out])
+            peaks = np.frombuffer(machine.memory.read(out, 8), np.uint32)
+            assert peaks[where // BLOCK] == bits & 0x7FFFFFFF
+            assert peaks[1 - where // BLOCK] == 0x3F800000
