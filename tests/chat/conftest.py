@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # cbuild, beside the test folders
+
 from fake_device import FakeClock, FakeDevice, FakeLink, Faults, make_blob
 
 from tinychat import Device
