@@ -24,7 +24,6 @@ COMMANDS = {
     "score": "measure",
     "bench": "bench",
     "plan": "plan",
-    "gguf": "gguf",
     "train": "train",
     "gguf": "gguf",
 }
