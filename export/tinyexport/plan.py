@@ -218,9 +218,7 @@ def prefill_batches(model: Model, board: Board, context: int, kv: str, page: int
     largest_run = usable_pieces(board)[0] // page
     scratch = {
         n: int(
-            model.need(context=context, kv=kv, batch=n, head_rows=board.head_rows, repack=False, backend="ref")[
-                "batch"
-            ]
+            model.need(context=context, kv=kv, batch=n, head_rows=board.head_rows, repack=False, backend="ref")["batch"]
         )
         for n in range(2, MAX_BATCH + 1)
     }
