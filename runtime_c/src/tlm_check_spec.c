@@ -84,7 +84,8 @@ static tlm_err check_layer(const tlm_model *m, const tlm_layer_rec *l)
 {
     const uint32_t dim = m->spec->dim, q_dim = m->spec->n_heads * m->spec->head_dim;
     const bool gated = l->ffn_kind == TLM_FFN_KIND_GATED;
-    TLM_CHECK(TLM_ERR_FORMAT, l->ffn_kind < TLM_FFN_KIND_COUNT && (l->reserved[0] | l->reserved[1] | l->reserved[2]) == 0);
+    TLM_CHECK(TLM_ERR_FORMAT, l->ffn_kind < TLM_FFN_KIND_COUNT);
+    TLM_CHECK(TLM_ERR_FORMAT, (l->reserved[0] | l->reserved[1] | l->reserved[2]) == 0);
     TLM_CHECK(TLM_ERR_LIMIT, within(l->ffn_dim, TLM_MAX_TERNARY_COLS));
     TLM_CHECK(TLM_ERR_FORMAT, within(l->n_kv_heads, m->spec->n_heads) && m->spec->n_heads % l->n_kv_heads == 0);
     const uint32_t kv_dim = l->n_kv_heads * m->spec->head_dim;
@@ -131,7 +132,8 @@ static bool all_in_order(const tlm_model *m)
     }
     ok = in_order(s, offsetof(tlm_spec_rec, final_norm), 2, &next) && ok;
     const bool tied = s->head == s->tok_embed;
-    ok = in_order(s, tied ? offsetof(tlm_spec_rec, head_bias) : offsetof(tlm_spec_rec, head), tied ? 1 : 2, &next) && ok;
+    const size_t head_at = tied ? offsetof(tlm_spec_rec, head_bias) : offsetof(tlm_spec_rec, head);
+    ok = in_order(s, head_at, tied ? 1 : 2, &next) && ok;
     return ok && next == m->n_tensors;
 }
 

@@ -13,7 +13,8 @@ static tlm_rows head_input(const tlm_batch *batch, const uint32_t *picked, uint3
     const tlm_model *model = batch->s->model;
     const tlm_spec_rec *spec = batch->spec;
     const uint32_t stride = batch->s->widths.dim;
-    const float *gain = tlm_model_vector(model, spec->final_norm), *bias = tlm_model_vector(model, spec->final_norm_bias);
+    const float *gain = tlm_model_vector(model, spec->final_norm);
+    const float *bias = tlm_model_vector(model, spec->final_norm_bias);
     for (uint32_t i = 0; i < n; i++) {
         const float *x = batch->at.x + (size_t)picked[i] * stride;
         float *h = batch->at.h + (size_t)i * stride;

@@ -172,9 +172,11 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     const uint32_t kv_stride = tlm_padded(layer->n_kv_heads * spec->head_dim);
     float *q = batch->at.f, *k = q + (size_t)batch->n * q_stride, *v = k + (size_t)batch->n * kv_stride;
 
-    const tlm_rows in = block_input(batch, batch->at.x, batch->at.h, spec->dim, layer->attn_norm, layer->attn_norm_bias);
-    const tlm_matrix qkv[] = {
-        {layer->wq, layer->bq, q, q_stride}, {layer->wk, layer->bk, k, kv_stride}, {layer->wv, layer->bv, v, kv_stride}};
+    const tlm_rows in =
+        block_input(batch, batch->at.x, batch->at.h, spec->dim, layer->attn_norm, layer->attn_norm_bias);
+    const tlm_matrix qkv[] = {{layer->wq, layer->bq, q, q_stride},
+                              {layer->wk, layer->bk, k, kv_stride},
+                              {layer->wv, layer->bv, v, kv_stride}};
     TLM_TRY(tlm_linears(batch, &in, qkv, 3));
     for (uint32_t b = 0; b < batch->n && spec->rope_dims != 0; b++) {
         const float *cs = batch->at.rope + (size_t)b * batch->s->widths.rope;

@@ -97,7 +97,8 @@ static void quantising(void)
         CHECK(tlm_quantise(x, n, 0.0f, codes, &scale));
         for (uint32_t k = 0; k < n; k++) {
             CHECK(codes[k] >= -127);
-            CHECK(fabs((double)codes[k] * (double)scale - (double)x[k]) <= fmax((double)amax / 253.9, (double)TLM_TINY));
+            const double error = fabs((double)codes[k] * (double)scale - (double)x[k]);
+            CHECK(error <= fmax((double)amax / 253.9, (double)TLM_TINY));
         }
         x[rnd(&state) % n] = tlm_float(TLM_INF_BITS | (rnd(&state) & 0x807fffffu));
         CHECK(!tlm_quantise(x, n, 0.0f, codes, &scale));

@@ -217,7 +217,8 @@ static void faults(const tlm_model *m)
     for (uint32_t i = 0; i < N; i++) {
         ids[i] = i % m->spec->vocab;
     }
-    box clean = box_new(m, TLM_KV_I8, 4, false, 0, NULL, NULL), b = box_new(m, TLM_KV_I8, 4, false, 0, NULL, fail_quant);
+    box clean = box_new(m, TLM_KV_I8, 4, false, 0, NULL, NULL);
+    box b = box_new(m, TLM_KV_I8, 4, false, 0, NULL, fail_quant);
     CHECK(tlm_eval(&clean.s, ids, N, NULL, NULL) == TLM_OK);
     const float *right = logits_of(&clean, 5);
     for (uint32_t at = 1; at < 60u; at += 7u) {

@@ -41,7 +41,7 @@ static void scale_row(float *out, uint32_t n, float by)
     }
 }
 
-bool tlm_k_ref_attn_exact(const tlm_attn *a, const tlm_k_ref_attn_exact_ops *ops)
+bool tlm_k_ref_attn_exact(const tlm_attn *a, tlm_k_ref_score_fn *score, tlm_k_ref_mix_fn *mix)
 {
     float *e = (float *)a->scratch;
     const uint32_t share = a->n_heads / a->n_kv_heads;
@@ -50,13 +50,13 @@ bool tlm_k_ref_attn_exact(const tlm_attn *a, const tlm_k_ref_attn_exact_ops *ops
         float *out = a->out + (size_t)h * a->head_dim;
         float inv_z;
         for (uint32_t t = a->first; t <= a->last; t++) {
-            e[t - a->first] = ops->score(q, region(a, t, a->k), h / share, a->head_dim, t % TLM_PAGE) * a->scale;
+            e[t - a->first] = score(q, region(a, t, a->k), h / share, a->head_dim, t % TLM_PAGE) * a->scale;
         }
         if (!softmax(e, a->last - a->first + 1u, &inv_z)) {
             return false;
         }
         for (uint32_t t = a->first; t <= a->last; t++) {
-            ops->mix(out, e[t - a->first], region(a, t, a->v), h / share, a, t % TLM_PAGE, t == a->first);
+            mix(out, e[t - a->first], region(a, t, a->v), h / share, a, t % TLM_PAGE, t == a->first);
         }
         scale_row(out, a->head_dim, inv_z);
     }
@@ -64,8 +64,8 @@ bool tlm_k_ref_attn_exact(const tlm_attn *a, const tlm_k_ref_attn_exact_ops *ops
 }
 
 /* Positions t0..t1-1, all of one block of 32 absolute positions, added to out (rule 17). e belongs to t0. */
-static bool mix_block(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, uint32_t kv, const float *e,
-                      uint32_t t0, uint32_t t1, float *out)
+static bool mix_block(const tlm_attn *a, tlm_k_ref_mix_codes_fn *mix, uint32_t kv, const float *e, uint32_t t0,
+                      uint32_t t1, float *out)
 {
     float w[TLM_BLOCK], scale;
     int8_t codes[TLM_BLOCK];
@@ -79,8 +79,8 @@ static bool mix_block(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, ui
         int32_t sum = 0;
         for (uint32_t t = t0; t < t1;) {
             const uint32_t end = tlm_min_u32(t1, (t / TLM_PAGE + 1u) * TLM_PAGE);
-            sum += ops->mix(codes + (t - t0), region(a, t, a->v), kv, a->head_dim, d, t % TLM_PAGE,
-                            t % TLM_PAGE + (end - t));
+            sum += mix(codes + (t - t0), region(a, t, a->v), kv, a->head_dim, d, t % TLM_PAGE,
+                       t % TLM_PAGE + (end - t));
             t = end;
         }
         const float part = (float)sum * scale;
@@ -89,7 +89,7 @@ static bool mix_block(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, ui
     return true;
 }
 
-static bool coded_head(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, uint32_t h)
+static bool coded_head(const tlm_attn *a, tlm_k_ref_score_codes_fn *score, tlm_k_ref_mix_codes_fn *mix, uint32_t h)
 {
     const uint32_t kv = h / (a->n_heads / a->n_kv_heads), n = a->last - a->first + 1u;
     float *e = (float *)a->scratch, *out = a->out + (size_t)h * a->head_dim;
@@ -100,7 +100,7 @@ static bool coded_head(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, u
     }
     const float qa = q_scale * a->scale;
     for (uint32_t t = a->first; t <= a->last; t++) {
-        const int32_t sum = ops->score(q, region(a, t, a->k), kv, a->head_dim, t % TLM_PAGE);
+        const int32_t sum = score(q, region(a, t, a->k), kv, a->head_dim, t % TLM_PAGE);
         e[t - a->first] = (float)sum * (qa * scale_at(a, t, a->ks));
     }
     if (!softmax(e, n, &inv_z)) {
@@ -108,7 +108,7 @@ static bool coded_head(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, u
     }
     for (uint32_t t = a->first; t <= a->last;) {
         const uint32_t end = tlm_min_u32(a->last + 1u, (t / TLM_BLOCK + 1u) * TLM_BLOCK);
-        if (!mix_block(a, ops, kv, e + (t - a->first), t, end, out)) {
+        if (!mix_block(a, mix, kv, e + (t - a->first), t, end, out)) {
             return false;
         }
         t = end;
@@ -117,10 +117,10 @@ static bool coded_head(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops, u
     return true;
 }
 
-bool tlm_k_ref_attn_coded(const tlm_attn *a, const tlm_k_ref_attn_coded_ops *ops)
+bool tlm_k_ref_attn_coded(const tlm_attn *a, tlm_k_ref_score_codes_fn *score, tlm_k_ref_mix_codes_fn *mix)
 {
     for (uint32_t h = a->head0; h < a->head1; h++) {
-        if (!coded_head(a, ops, h)) {
+        if (!coded_head(a, score, mix, h)) {
             return false;
         }
     }

@@ -24,6 +24,5 @@ static void mix(float *out, float e, const void *v, uint32_t kv, const tlm_attn 
 
 bool tlm_k_ref_attn_f16(const tlm_attn *a)
 {
-    const tlm_k_ref_attn_exact_ops ops = {score, mix};
-    return tlm_k_ref_attn_exact(a, &ops);
+    return tlm_k_ref_attn_exact(a, score, mix);
 }

@@ -26,6 +26,5 @@ static int32_t mix(const int8_t *w, const void *v, uint32_t kv, uint32_t head_di
 
 bool tlm_k_ref_attn_i8(const tlm_attn *a)
 {
-    const tlm_k_ref_attn_coded_ops ops = {score, mix};
-    return tlm_k_ref_attn_coded(a, &ops);
+    return tlm_k_ref_attn_coded(a, score, mix);
 }
