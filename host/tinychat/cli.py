@@ -84,7 +84,9 @@ def connection(command: F) -> F:
         click.option("--kv", type=click.Choice(KV_NAMES), help="Type of the KV cache (stored on a real board)."),
         click.option("--context", type=click.IntRange(1), help="Positions to keep (stored on a real board)."),
         click.option("--flash-image", metavar="FILE", help="With --sim: flash with model slots, kept in FILE."),
-        click.option("--like", metavar="BOARD", help="With --sim: KV type, context and head mode of this board."),
+        click.option(
+            "--like", metavar="BOARD", help="With --sim: memory, KV type and head of this board, such as cardputer."
+        ),
         click.option("--sim", metavar="BLOB", help="Run this .tlm file in the simulator: no board needed."),
         click.option(
             "--port",
@@ -215,7 +217,7 @@ def list_ports(all_: bool, json_: bool) -> None:
 @connection
 @as_json
 def info(json_: bool, **options: Any) -> None:
-    """Show what the device says about itself and its model."""
+    """Show the device and its model."""
     from . import report
 
     with connected(**options) as device:
@@ -232,7 +234,10 @@ def info(json_: bool, **options: Any) -> None:
 @click.option("--slot", type=click.IntRange(0, 254), help="Model slot; the device chooses when left out.")
 @as_json
 def upload(blob: str, slot: int | None, json_: bool, **options: Any) -> None:
-    """Replace the device's model by BLOB (a .tlm file). Run it again after a break: it resumes."""
+    """Replace the device's model.
+
+    BLOB is a .tlm file. Run the command again after a break: it resumes.
+    """
     from . import report
     from .upload import read_blob
 
@@ -257,7 +262,10 @@ def upload(blob: str, slot: int | None, json_: bool, **options: Any) -> None:
 @click.option("--no-stub", is_flag=True, help="Use the chip's own loader: slower, for stubborn boards.")
 @as_json
 def flash(board: str, json_: bool, **options: Any) -> None:
-    """Flash bootloader, partition table, firmware and (with --model) a model, in one go."""
+    """Flash firmware, and a model, in one go.
+
+    Writes bootloader, partition table and firmware, and with --model the model partition.
+    """
     from . import flash as flasher
 
     written = flasher.flash(board, quiet=json_, **options)
@@ -272,7 +280,10 @@ def flash(board: str, json_: bool, **options: Any) -> None:
 @click.option("--argument", default=0, help="Handed to the board's measurements; 0 = its own choice.")
 @as_json
 def bench(argument: int, json_: bool, **options: Any) -> None:
-    """Measure the device: reply speed, and what the board can measure of itself beside what was modelled."""
+    """Measure the device, beside what was modelled.
+
+    Reply speed, then what the board can measure of itself; whatever it does not provide is said.
+    """
     from . import bench as measure
 
     with connected(**options) as device:
@@ -299,7 +310,10 @@ def reset(json_: bool, **options: Any) -> None:
 @connection
 @as_json
 def settings(changes: tuple[str, ...], forget: bool, json_: bool, **options: Any) -> None:
-    """Show the settings stored on the device, or change them: tinychat settings temp=0.5 kv=i4"""
+    """Show or change the device's settings.
+
+    For example: tinychat settings temp=0.5 kv=i4
+    """
     from . import report
 
     wanted = {}
@@ -325,7 +339,7 @@ def settings(changes: tuple[str, ...], forget: bool, json_: bool, **options: Any
 @click.option("--frames", is_flag=True, help="Also name the frames that pass.")
 @as_json
 def monitor(frames: bool, json_: bool, **options: Any) -> None:
-    """Show what the device says outside of replies: boot text and log lines. Ctrl-C ends it."""
+    """Show boot text and log lines, until Ctrl-C."""
     from .monitor import watch
 
     chosen = target_of(**options)
