@@ -79,7 +79,8 @@ static void run_linear(void *arg, uint32_t part, uint32_t parts)
         const uint32_t tile0 = job->m[i].tile0, tiles = job->m[i].tile1 - tile0;
         const uint32_t from = tile0 + tiles * part / parts, to = tile0 + tiles * (part + 1u) / parts;
         if (from < to) {
-            (w->repacked ? job->k->linear_repacked : job->k->linear)[w->type](w, job->in, from, to, job->m[i].y, job->m[i].stride);
+            tlm_linear_fn *const *linear = w->repacked ? job->k->linear_repacked : job->k->linear;
+            linear[w->type](w, job->in, from, to, job->m[i].y, job->m[i].stride);
         }
     }
 }
