@@ -18,11 +18,13 @@ FLAGS = ["-O1", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared"]
 
 
 def build(out: Path) -> ctypes.CDLL:
-    """Compiles runtime_c/src/kernels/ref into a shared library under `out`."""
+    """Compiles the reference kernels, and those of the ESP32-S3 with plain C for their assembly, under `out`."""
     library = out / "libtlm_ref.so"
-    sources = sorted(str(p) for p in (SOURCE / "kernels" / "ref").glob("*.c"))
+    sources = [*sorted((SOURCE / "kernels" / "ref").glob("*.c")), *sorted((SOURCE / "kernels" / "esp32s3").glob("*.c"))]
     include = [f"-I{SOURCE}", f"-I{ROOT / 'runtime_c' / 'include'}"]
-    subprocess.run(["cc", *FLAGS, *include, *sources, "-o", str(library)], check=True, timeout=120)
+    stub = Path(__file__).parent / "pie_stub.c"
+    command = ["cc", *FLAGS, *include, *map(str, sources), str(stub), "-o", str(library)]
+    subprocess.run(command, check=True, timeout=120)
     return ctypes.CDLL(str(library))
 
 
@@ -100,24 +102,39 @@ class Case:
 
     def reference(self, library: ctypes.CDLL) -> np.ndarray:
         """float32 [batch, rows] of tlm_k_ref_linear_<kind>."""
-        tiles = np.concatenate([self.tiles, np.zeros(64, np.uint8)])
-        y = np.zeros((self.batch, self.rows), np.float32)
-        codes, scales = np.ascontiguousarray(self.codes), np.ascontiguousarray(self.scales)
-        sums = np.ascontiguousarray(self.sums)
-        weight = CWeight(tiles.ctypes.data, self.rows, self.n, self.scale, 0, False)
+        return self.call(library, f"tlm_k_ref_linear_{self.kind}", (0, self.n_tiles), self.rows, 0)
+
+    def call(
+        self, library: ctypes.CDLL, name: str, tiles: tuple[int, int], y_stride: int, shift: int, mark: float = 0.0
+    ) -> np.ndarray:
+        """float32 [batch, rows] of a tlm_linear_fn over a range of tiles; y begins `shift` floats past 16 bytes."""
+        data = aligned(np.concatenate([self.tiles, np.zeros(64, np.uint8)]), 64)
+        codes = aligned(self.codes)
+        scales, sums = np.ascontiguousarray(self.scales), np.ascontiguousarray(self.sums)
+        y = aligned(np.full(shift + self.batch * y_stride, mark, np.float32))
+        weight = CWeight(data.ctypes.data, self.rows, self.n, self.scale, 0, False)
         given = CInput(None, codes.ctypes.data, scales.ctypes.data, sums.ctypes.data, self.n, self.batch)
         given.code_stride, given.block_stride = codes.shape[1], scales.shape[1]
-        call = getattr(library, f"tlm_k_ref_linear_{self.kind}")
-        call.restype = None
-        call(
+        function = getattr(library, name)
+        function.restype = None
+        function(
             ctypes.byref(weight),
             ctypes.byref(given),
-            ctypes.c_uint32(0),
-            ctypes.c_uint32(self.n_tiles),
-            ctypes.c_void_p(y.ctypes.data),
-            ctypes.c_uint32(self.rows),
+            ctypes.c_uint32(tiles[0]),
+            ctypes.c_uint32(tiles[1]),
+            ctypes.c_void_p(y[shift:].ctypes.data),
+            ctypes.c_uint32(y_stride),
         )
-        return y
+        return y[shift:].reshape(self.batch, y_stride)[:, : self.rows].copy()
+
+
+def aligned(values: np.ndarray, to: int = 16) -> np.ndarray:
+    """A copy whose data begins at a multiple of `to` bytes."""
+    raw = np.zeros(values.nbytes + to, np.uint8)
+    start = -raw.ctypes.data % to
+    copy = raw[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 def make_case(kind: str, rows: int, n: int, batch: int, seed: int, extreme: str = "") -> Case:

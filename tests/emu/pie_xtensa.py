@@ -1,9 +1,10 @@
 """Core instructions: `TABLE[mnemonic] = (operands, builder, bytes)`; `pie_float.py` adds the FPU.
 
-Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (Core, Code Density, Loop, Miscellaneous Operations, 32-bit Integer Multiply and Windowed Register Options).
+Semantics: Xtensa Instruction Set Architecture (ISA) Summary, chapter "Instruction Descriptions" (Core, Code Density,
+Loop, Miscellaneous Operations, 32-bit Integer Multiply and Windowed Register Options).
 
-Operand kinds: `a`, `f`, `q` registers; `i<low>:<high>:<step>` immediates; `S` immediate or data symbol (the assembler
-makes an l32r of it: one instruction); `L<reach>` branch target; `W` loop end.
+Operand kinds: `a`, `f`, `q` registers; `i<low>:<high>:<step>` immediates; `S` immediate or data symbol (where it is too
+wide the assembler makes an l32r of it: one instruction); `L<reach>` branch target; `W` loop end.
 """
 
 from __future__ import annotations

@@ -22,7 +22,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 def expected(library: ctypes.CDLL, x: np.ndarray, n: int, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes [np], scales and sums of the reference kernel for x [np]."""
     blocks = (len(x) + BLOCK - 1) // BLOCK
-    codes, scales, sums = np.zeros(len(x), np.int8), np.zeros(1 if whole else blocks, np.float32), np.zeros(blocks, "i4")
+    codes, scales, sums = (
+        np.zeros(len(x), np.int8),
+        np.zeros(1 if whole else blocks, np.float32),
+        np.zeros(blocks, "i4"),
+    )
     call = library.tlm_k_ref_quant_vector if whole else library.tlm_k_ref_quant_block
     call.restype = ctypes.c_bool
     ok = call(

@@ -24,4 +24,28 @@ void tlm_k_s3_linear_t2(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args);
 
+/* Rule 5 in two halves (tlm_k_s3_quant.S); the division stands in between. */
+void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks);
+void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np);
+
+/* Scores of one query head over whole pages (tlm_k_s3_attn_i8.S). */
+typedef struct tlm_k_s3_score {
+    void *const *pages;
+    size_t offset; /* of the kv head's keys in a page */
+    const int8_t *q;
+    const float *ks;
+    float *scores;
+    uint32_t dims, n_pages;
+    float qa;
+} tlm_k_s3_score;
+
+void tlm_k_s3_score_i8(const tlm_k_s3_score *args);
+void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
+
+/* The slots of the kernel table. */
+tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
+tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
+tlm_attn_fn tlm_k_s3_attn_i8;
+size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim);
+
 #endif

@@ -7,7 +7,7 @@
  *
  * void tlm_k_s3_codes(const float *x, int8_t *codes, const float *inv, uint32_t inv_step, int32_t *sums, uint32_t np)
  *     codes[i] = low byte of bits(x[i]*inv[k] + 12582912.0f), sums[k] their sum; |x*inv| <= 127. inv_step = 4 for an inv a
- *     block, 0 for one of all. x and codes 16-aligned, nothing is read past them. 49 instructions for 16 values, 10 a
+ *     block, which may stand where the sums go, 0 for one of all. x and codes 16-aligned, nothing is read past them. 49 instructions for 16 values, 10 a
  *     block, 12 a call. a2-a12, f0-f3, f14, f15, q0-q3, q7, ACCX.
  */
     .set FRAME, 64 + 48

@@ -1,0 +1,20 @@
+/* ESP32-S3: what the PIE kernels take over from the reference table. */
+#include "tlm_k_s3.h"
+
+#if UINTPTR_MAX == 0xffffffffu /* the .S files count on these places */
+typedef char tlm_k_s3_linear_layout[offsetof(tlm_k_s3_linear, scale) == 48 ? 1 : -1];
+typedef char tlm_k_s3_score_layout[offsetof(tlm_k_s3_score, qa) == 28 ? 1 : -1];
+#endif
+
+bool tlm_kernels_esp32s3(tlm_kernels *k)
+{
+    k->name = "esp32s3";
+    k->linear[TLM_TENSOR_TYPE_Q8_0] = tlm_k_s3_q8_0;
+    k->linear[TLM_TENSOR_TYPE_Q4_0] = tlm_k_s3_q4_0;
+    k->linear[TLM_TENSOR_TYPE_T2] = tlm_k_s3_t2;
+    k->quant_block = tlm_k_s3_quant_block;
+    k->quant_vector = tlm_k_s3_quant_vector;
+    k->attn[TLM_KV_I8] = tlm_k_s3_attn_i8;
+    k->attn_scratch = tlm_k_s3_attn_scratch;
+    return true;
+}

@@ -1,0 +1,141 @@
+/* Rule 17 over an i8 cache: integer products in assembly, the softmax between them here.
+ *
+ * Scores, scales and weights of a call stand in rows of floats that begin at a multiple of 32 positions. */
+#include <string.h>
+
+#include "../ref/tlm_k_ref.h"
+#include "../ref/tlm_k_ref_attn.h"
+#include "tlm_k_s3.h"
+#include "tlm_math.h"
+
+enum { MAX_DIMS = 32, Q_BYTES = 48 };
+
+typedef struct span {
+    const tlm_attn *a;
+    float *e, *ks, *vs; /* [count] */
+    float *w;           /* [TLM_BLOCK] */
+    int8_t *codes;      /* [TLM_BLOCK] */
+    int8_t *q;          /* [Q_BYTES] */
+    uint32_t base;      /* position of element 0 */
+    uint32_t count, skip, n; /* elements; those before the window; those in it */
+} span;
+
+size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim)
+{
+    const size_t ours = ((size_t)tlm_round_up(context, TLM_BLOCK) * 3u + TLM_BLOCK) * sizeof(float) + TLM_BLOCK + Q_BYTES;
+    const size_t ref = tlm_k_ref_attn_scratch(context, head_dim);
+    return ours > ref ? ours : ref;
+}
+
+static span span_of(const tlm_attn *a)
+{
+    span s;
+    s.a = a;
+    s.base = a->first & ~(TLM_BLOCK - 1u);
+    s.skip = a->first - s.base;
+    s.n = a->last - a->first + 1u;
+    s.count = tlm_round_up(s.skip + s.n, TLM_BLOCK);
+    s.e = (float *)a->scratch;
+    s.ks = s.e + s.count;
+    s.vs = s.ks + s.count;
+    s.w = s.vs + s.count;
+    s.codes = (int8_t *)(s.w + TLM_BLOCK);
+    s.q = s.codes + TLM_BLOCK;
+    return s;
+}
+
+/* bf16 scales to floats, 0 outside of the window. */
+static void scales(const span *s, size_t offset, float *out)
+{
+    memset(out, 0, s->count * sizeof *out);
+    for (uint32_t i = s->skip; i < s->skip + s->n; i++) {
+        const uint32_t t = s->base + i;
+        const uint16_t *at = (const uint16_t *)(const void *)((const uint8_t *)s->a->pages[t / TLM_PAGE] + offset);
+        out[i] = tlm_from_bf16(at[t % TLM_PAGE]);
+    }
+}
+
+/* Scores to e = exp(score - max), 0 outside of the window, and 1/Z. false: a score is not finite. */
+static bool softmax(const span *s, float *inv_z)
+{
+    float *e = s->e + s->skip;
+    uint32_t peak = 0;
+    float m = e[0];
+    for (uint32_t i = 0; i < s->n; i++) {
+        peak = tlm_max_u32(peak, tlm_bits(e[i]) & TLM_ABS_MASK);
+        m = e[i] > m ? e[i] : m;
+    }
+    if (peak >= TLM_INF_BITS) {
+        return false;
+    }
+    for (uint32_t i = 0; i < s->n; i++) {
+        e[i] = tlm_exp(e[i] - m);
+    }
+    *inv_z = 1.0f / tlm_sum8(e, s->n);
+    memset(s->e, 0, s->skip * sizeof *e);
+    memset(e + s->n, 0, (s->count - s->skip - s->n) * sizeof *e);
+    return true;
+}
+
+/* The 32 positions from element i on, added to out. */
+static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
+{
+    const tlm_attn *a = s->a;
+    const uint32_t page = (s->base + i) / TLM_PAGE, last = a->last / TLM_PAGE;
+    float scale = 0.0f;
+    int32_t sum;
+    for (uint32_t j = 0; j < TLM_BLOCK; j++) {
+        s->w[j] = s->e[i + j] * s->vs[i + j];
+    }
+    if (!tlm_k_s3_quant_block(s->w, TLM_BLOCK, 0.0f, s->codes, &scale, &sum)) {
+        return false;
+    }
+    const int8_t *v0 = (const int8_t *)a->pages[page] + head;
+    const int8_t *v1 = (const int8_t *)a->pages[tlm_min_u32(page + 1u, last)] + head;
+    tlm_k_s3_mix_i8(s->codes, v0, v1, a->head_dim, &scale, out);
+    return true;
+}
+
+static bool one_head(const span *s, uint32_t h)
+{
+    const tlm_attn *a = s->a;
+    const size_t head = (size_t)(h / (a->n_heads / a->n_kv_heads)) * a->head_dim * TLM_PAGE;
+    float *out = a->out + (size_t)h * a->head_dim, q_scale, inv_z;
+    if (!tlm_quantise(a->q + (size_t)h * a->head_dim, a->head_dim, 0.0f, s->q, &q_scale)) {
+        return false;
+    }
+    const tlm_k_s3_score score = {a->pages + s->base / TLM_PAGE, a->k + head, s->q, s->ks, s->e, a->head_dim,
+                                  a->last / TLM_PAGE - s->base / TLM_PAGE + 1u, q_scale * a->scale};
+    tlm_k_s3_score_i8(&score);
+    if (!softmax(s, &inv_z)) {
+        return false;
+    }
+    for (uint32_t d = 0; d < a->head_dim; d++) {
+        out[d] = -0.0f; /* -0.0 + x = x: the sum starts with its first term */
+    }
+    for (uint32_t i = 0; i < s->count; i += TLM_BLOCK) {
+        if (!mix_block(s, i, a->v + head, out)) {
+            return false;
+        }
+    }
+    for (uint32_t d = 0; d < a->head_dim; d++) {
+        out[d] = out[d] * inv_z;
+    }
+    return true;
+}
+
+bool tlm_k_s3_attn_i8(const tlm_attn *a)
+{
+    if (a->head_dim > MAX_DIMS) {
+        return tlm_k_ref_attn_i8(a);
+    }
+    const span s = span_of(a);
+    scales(&s, a->ks, s.ks);
+    scales(&s, a->vs, s.vs);
+    for (uint32_t h = a->head0; h < a->head1; h++) {
+        if (!one_head(&s, h)) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,136 @@
+/* Stands in for the assembly kernels on the desk: checks what their contracts ask for and computes the same plainly.
+ *
+ * With it the C around the kernels (tlm_k_s3_*.c) runs under the host's compiler and against the reference. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/esp32s3/tlm_k_s3.h"
+#include "kernels/ref/tlm_k_ref.h"
+#include "tlm_math.h"
+
+static void need(int ok, const char *what)
+{
+    if (!ok) {
+        fprintf(stderr, "contract: %s\n", what);
+        abort();
+    }
+}
+
+static int at(const void *p, uintptr_t to)
+{
+    return (uintptr_t)p % to == 0;
+}
+
+static void linear(const tlm_k_s3_linear *a, tlm_linear_fn *ref)
+{
+    const tlm_weight w = {a->tiles, a->n_tiles * 8u, a->np, a->scale, 0, false};
+    const tlm_input in = {NULL,  a->codes, a->scales,      a->sums,
+                          a->np, a->batch, 0, a->code_stride, a->block_stride / 4u};
+    need(at(a->tiles, 16) && at(a->codes, 16) && a->n_tiles >= 1, "tiles and codes");
+    ref(&w, &in, 0, a->n_tiles, a->y, a->y_stride / 4u);
+}
+
+static void blocks(const tlm_k_s3_linear *a, size_t scratch)
+{
+    const uint32_t nb = (a->np + 31u) / 32u;
+    need(a->np >= 48, "columns");
+    for (uint32_t b = 0; b < a->batch; b++) {
+        for (uint32_t k = 0; k < nb; k++) {
+            need(a->scales[b * a->block_stride / 4u + k] < 32768.0f, "input scales");
+        }
+    }
+    memset(a->scratch, 0xA5, scratch);
+}
+
+static void single(const tlm_k_s3_linear *a, size_t scratch)
+{
+    need(a->batch == 1 && at(a->y, 16), "one vector");
+    blocks(a, scratch);
+}
+
+static void batch(const tlm_k_s3_linear *a, size_t more)
+{
+    const uint32_t nb = (a->np + 31u) / 32u;
+    need(a->batch % 4u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
+    need(at(a->y, 8) && a->y_stride % 8u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
+    blocks(a, nb * (4u * a->batch + 32u) + more);
+}
+
+void tlm_k_s3_linear_q4_0(const tlm_k_s3_linear *a)
+{
+    single(a, 8u * ((a->np + 31u) / 32u));
+    linear(a, tlm_k_ref_linear_q4_0);
+}
+
+void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *a)
+{
+    single(a, 4u * ((a->np + 31u) / 32u));
+    linear(a, tlm_k_ref_linear_q8_0);
+}
+
+void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *a)
+{
+    batch(a, 64u * ((a->np + 31u) / 32u) + 64u);
+    linear(a, tlm_k_ref_linear_q4_0);
+}
+
+void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *a)
+{
+    batch(a, 0);
+    linear(a, tlm_k_ref_linear_q8_0);
+}
+
+void tlm_k_s3_linear_t2(const tlm_k_s3_linear *a)
+{
+    need(at(a->y, 16) && (a->batch == 1 || a->y_stride % 16u == 0), "results of t2");
+    memset(a->scratch, 0xA5, 8u * a->batch);
+    linear(a, tlm_k_ref_linear_t2);
+}
+
+void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks)
+{
+    need(at(x, 16) && np % 16u == 0, "values");
+    for (uint32_t c = 0, k = 0; c < np; c += 32, k++) {
+        ((uint32_t *)peaks)[k] = tlm_absmax_bits(x + c, tlm_min_u32(np - c, 32));
+    }
+}
+
+void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np)
+{
+    need(at(x, 16) && at(codes, 16) && np % 16u == 0, "codes");
+    for (uint32_t c = 0, k = 0; c < np; c += 32, k++) {
+        float by;
+        memcpy(&by, (const char *)inv + (size_t)k * inv_step, sizeof by);
+        sums[k] = 0;
+        for (uint32_t i = c; i < tlm_min_u32(np, c + 32); i++) {
+            codes[i] = (int8_t)tlm_rint(x[i] * by);
+            sums[k] += codes[i];
+        }
+    }
+}
+
+void tlm_k_s3_score_i8(const tlm_k_s3_score *a)
+{
+    need(a->dims >= 1 && a->dims <= 32 && at(a->ks, 16) && at(a->scores, 16) && a->n_pages >= 1, "scores");
+    for (uint32_t t = 0; t < 16u * a->n_pages; t++) {
+        const int8_t *k = (const int8_t *)a->pages[t / 16u] + a->offset + t % 16u;
+        int32_t sum = 0;
+        for (uint32_t d = 0; d < a->dims; d++) {
+            sum += a->q[d] * k[16u * d];
+        }
+        a->scores[t] = (float)sum * (a->qa * a->ks[t]);
+    }
+}
+
+void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
+{
+    need(at(w, 16) && at(v0, 16) && at(v1, 16), "mix");
+    for (uint32_t d = 0; d < dims; d++) {
+        int32_t sum = 0;
+        for (uint32_t s = 0; s < 16; s++) {
+            sum += w[s] * v0[16u * d + s] + w[16u + s] * v1[16u * d + s];
+        }
+        out[d] = out[d] + (float)sum * *scale;
+    }
+}
