@@ -129,10 +129,13 @@ static uint32_t one_of(const map *m, uint32_t code) {
     return used == len ? code : NONE;
 }
 
-/* What two characters compose to; `again` when the first one was composed here. NONE when to nothing. */
-static uint32_t pair(const map *m, uint32_t first, uint32_t second, bool again) {
+/* Pairs of the text, pairs with what a pair became, and the exceptions of both. */
+enum { RULE_TEXT, RULE_AGAIN, RULE_NEVER, RULE_NEVER_AGAIN };
+
+/* What a rule says of two characters (`only` this, unless NONE); NONE when it says nothing. */
+static uint32_t pair(const map *m, uint32_t rule, uint32_t first, uint32_t second, uint32_t only) {
     const uint8_t *at = m->pairs;
-    uint32_t mark = 0, wanted = second << 1 | (again ? 1u : 0u);
+    uint32_t mark = 0, wanted = second << 2 | rule;
     for (uint32_t i = 0; i < m->n_marks; i++) {
         mark += varint(&at);
         uint32_t bytes = varint(&at);
@@ -145,7 +148,7 @@ static uint32_t pair(const map *m, uint32_t first, uint32_t second, bool again) 
             for (uint32_t code = 0; at < end;) {
                 code += varint(&at);
                 uint32_t result = common != 0 ? common : varint(&at);
-                if (code == first) {
+                if (code == first && (only == NONE || only == result)) {
                     return result;
                 }
             }
@@ -167,15 +170,17 @@ static uint32_t hangul(uint32_t first, uint32_t second, bool again) {
     return NONE;
 }
 
-/* The character that `first` and what stands at s compose to; NONE when they do not. */
-static uint32_t compose(const map *m, uint32_t first, const uint8_t *s, size_t n, bool again, size_t *used) {
+/* The character that `first` (`raw` in the text, or made `again`) and what stands at s compose to, or NONE. */
+static uint32_t compose(const map *m, uint32_t first, uint32_t raw, bool again, const uint8_t *s, size_t n, size_t *used) {
     uint32_t second = tlm_utf8_next(s, n, used);
-    second = second == TLM_BAD_UTF8 ? NONE : one_of(m, second);
-    if (second == NONE) {
+    if (second == TLM_BAD_UTF8) {
         return NONE;
     }
-    uint32_t joined = pair(m, first, second, again);
-    return joined == NONE && (m->flags & MAP_HANGUL) != 0 ? hangul(first, second, again) : joined;
+    uint32_t joined = pair(m, again ? RULE_AGAIN : RULE_TEXT, first, second, NONE);
+    if (joined != NONE) {
+        return pair(m, again ? RULE_NEVER_AGAIN : RULE_NEVER, raw, second, first) != NONE ? NONE : joined;
+    }
+    return (m->flags & MAP_HANGUL) != 0 ? hangul(first, one_of(m, second), again) : NONE;
 }
 
 size_t tlm_tok_map(const tlm_tok *tok, const uint8_t *s, size_t n, uint8_t value[TLM_TOK_MAP_VALUE], size_t *len) {
@@ -183,19 +188,20 @@ size_t tlm_tok_map(const tlm_tok *tok, const uint8_t *s, size_t n, uint8_t value
     if (tok->rec->map_bytes == 0) {
         return 0;
     }
-    uint32_t code = tlm_utf8_next(s, n, &taken);
-    if (code == TLM_BAD_UTF8) {
+    const uint32_t raw = tlm_utf8_next(s, n, &taken);
+    if (raw == TLM_BAD_UTF8) {
         return 0;
     }
     const map m = open_map(tok);
-    bool changed = single(&m, code, value, len), again = false;
+    uint32_t code = raw;
+    bool changed = single(&m, raw, value, len), again = false;
     if (changed) {
         size_t used = 0;
         code = *len == 0 ? NONE : tlm_utf8_next(value, *len, &used);
         code = used == *len ? code : NONE;
     }
     for (size_t used; code != NONE && taken < n; taken += used, changed = again = true) {
-        code = compose(&m, code, s + taken, n - taken, again, &used);
+        code = compose(&m, code, raw, again, s + taken, n - taken, &used);
         if (code == NONE) {
             break;
         }

@@ -11,9 +11,11 @@ Format (numbers are LEB128 varints where not said otherwise), read by runtime_c/
     runs:  gap from the end of the run before; head; head bit 0 = 0: count = head >> 1, zigzag(target - first),
            rising with the characters; bit 0 = 1: all become the same, count = (head >> 4) + 1, length in
            bits 1-3 (7: 7 + a further number), bytes
-    pairs: by second character << 1 | again: gap, bytes that follow, what all become or 0; entries: gap of the
-           first character, then what they become where it is not the same for all. again = 1: the first
-           character was itself composed here (one that stands so in the text composes with nothing)
+    pairs: by second character << 2 | rule: gap, bytes that follow, what all become or 0; entries: gap of the
+           first character (after `runs`), then what they become where it is not the same for all.
+           rule 0: a character of the text and the next; rule 1: what rule 0 or 1 made, and the next;
+           rule 2: not for this first character (as it stands), although rule 0 says so; rule 3: nor rule 1
+           in a sequence that starts with it and became what the entry says
 """
 
 from __future__ import annotations
@@ -74,20 +76,23 @@ class Facts:
     """What a map follows from."""
 
     single: dict[str, str] = field(default_factory=dict)
-    pairs: dict[tuple[str, str], str] = field(default_factory=dict)  # of characters after `single`
+    pairs: dict[tuple[str, str], str] = field(default_factory=dict)  # the first after `single`, the second as it stands
     hangul: bool = False
     again: dict[tuple[str, str], str] = field(default_factory=dict)  # the same for what a pair became
+    never: set[tuple[str, str, str]] = field(default_factory=set)  # exceptions: start, second, what it became
+    never_again: set[tuple[str, str, str]] = field(default_factory=set)  # the same for `again`
 
     def apply(self, text: str) -> tuple[str, int]:
         """What the start of `text` becomes, and how many characters that takes."""
         value = self.single.get(text[0], text[0])
         taken = 1
         while taken < len(text) and len(value) == 1:
+            joined = (self.again if taken > 1 else self.pairs).get((value, text[taken]))
             second = self.single.get(text[taken], text[taken])
-            joined = (self.again if taken > 1 else self.pairs).get((value, second))
             if joined is None and self.hangul and len(second) == 1:
                 joined = compose_hangul(value, second, taken > 1)
-            if joined is None:
+            never = self.never_again if taken > 1 else self.never
+            if joined is None or (text[0], text[taken], value) in never:
                 break
             value, taken = joined, taken + 1
         return value, taken
@@ -110,40 +115,47 @@ def factor(table: dict[str, str]) -> Facts:
     for key in sorted((k for k in table if len(k) > 1), key=len):
         again = len(key) > 2
         first = table.get(key[:-1], "") if again else facts.single.get(key[0], key[0])
-        second = facts.single.get(key[-1], key[-1])
-        if len(first) != 1 or len(second) != 1 or len(table[key]) != 1:
+        if len(first) != 1 or len(table[key]) != 1:
             raise TokenizerError(f"the normaliser maps {key!r} in a way that the runtime does not do", _HINT)
-        (facts.again if again else facts.pairs)[first, second] = table[key]
-    for again, pairs in ((False, facts.pairs), (True, facts.again)):
-        made = [pair for pair, value in pairs.items() if compose_hangul(*pair, again) == value]
-        syllables += len(made)
-        if len(made) == (10773 if again else 399):
-            for pair in made:
-                del pairs[pair]
-    facts.hangul = syllables == 11172
+        (facts.again if again else facts.pairs)[first, key[-1]] = table[key]
+    _take_hangul(facts)
     _prove(facts, table)
     return facts
 
 
+def _take_hangul(facts: Facts) -> None:
+    """Leave Hangul to arithmetic when all of its 11,172 syllables compose."""
+    made = []
+    for pairs, again in ((facts.pairs, False), (facts.again, True)):
+        by_rule = {p for p in pairs if _syllable(facts, *p, again) == pairs[p]}
+        made.append((pairs, by_rule, {pairs[p] for p in by_rule}))
+    facts.hangul = sum(len(values) for _, _, values in made) == 11172
+    if facts.hangul:
+        for pairs, by_rule, _ in made:
+            for pair in by_rule:
+                del pairs[pair]
+
+
+def _syllable(facts: Facts, first: str, second: str, again: bool) -> str | None:
+    second = facts.single.get(second, second)
+    return compose_hangul(first, second, again) if len(second) == 1 else None
+
+
 def _prove(facts: Facts, table: dict[str, str]) -> None:
-    """That the facts give every sequence of the table, and no other."""
-    for key, value in table.items():
-        if facts.apply(key) != (value, len(key)):
-            raise TokenizerError(f"the normaliser maps {key!r} in a way that the runtime does not do", _HINT)
-    written = defaultdict(list)  # characters that become a given one
-    for ch, value in facts.single.items():
-        if len(value) == 1:
-            written[value].append(ch)
+    """That the facts give every sequence of the table, and with the exceptions noted here no other."""
     for pairs, again in ((facts.pairs, False), (facts.again, True)):
         seconds = defaultdict(set)
         for first, second in pairs:
-            seconds[first] |= {*written[second], *([] if second in facts.single else [second])}
+            seconds[first].add(second)
         starts = [(key, value) for key, value in table.items() if len(value) == 1 and (len(key) > 1) == again]
         starts += [] if again else [(first, first) for first in seconds if first not in facts.single]
         for key, value in starts:
             for ch in seconds.get(value, ()):
                 if key + ch not in table:
-                    raise TokenizerError(f"the normaliser leaves {key + ch!r} alone, the runtime does not", _HINT)
+                    (facts.never_again if again else facts.never).add((key[0], ch, value))
+    for key, value in table.items():
+        if facts.apply(key) != (value, len(key)):
+            raise TokenizerError(f"the normaliser maps {key!r} in a way that the runtime does not do", _HINT)
 
 
 # ---- what a vocabulary can reach ---------------------------------------------------------------------
@@ -183,7 +195,9 @@ def reach(facts: Facts, alphabet: set[str]) -> Facts:
     pairs = {pair: value if value in useful else unknown for pair, value in kept.items()}
     again = {pair: value if value in useful else unknown for pair, value in kept_again.items()}
     hangul = facts.hangul and "\u1100" in needed
-    return Facts(_with_runs(single, facts.single), pairs, hangul, again)
+    never = {entry for entry in facts.never if (entry[2], entry[1]) in pairs}
+    never_again = {entry for entry in facts.never_again if (entry[2], entry[1]) in again}
+    return Facts(_with_runs(single, facts.single), pairs, hangul, again, never, never_again)
 
 
 def _with_runs(single: dict[str, str], everything: dict[str, str]) -> dict[str, str]:
@@ -252,9 +266,12 @@ def pack_facts(facts: Facts) -> bytes:
             body += _varint(count << 1) + _varint(shift << 1 if shift >= 0 else (-shift << 1) - 1)
         end = first + count
     by_mark: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for pairs_of, again in ((facts.pairs, 0), (facts.again, 1)):
+    for rule, pairs_of in enumerate((facts.pairs, facts.again)):
         for (first_ch, second_ch), joined in pairs_of.items():
-            by_mark[ord(second_ch) << 1 | again].append((ord(first_ch), ord(joined)))
+            by_mark[ord(second_ch) << 2 | rule].append((ord(first_ch), ord(joined)))
+    for rule, never in ((2, facts.never), (3, facts.never_again)):
+        for start, second_ch, became in never:
+            by_mark[ord(second_ch) << 2 | rule].append((ord(start), ord(became)))
     pairs, last_mark = bytearray(), 0
     for mark in sorted(by_mark):
         results = {result for _, result in by_mark[mark]}

@@ -19,7 +19,7 @@ _PATTERNS = {
     ("Regex", _GPT2): TokSplit.GPT2,
     ("Regex", GPT4_PATTERN): TokSplit.GPT4,
     ("Regex", GPT4_DIGIT_PATTERN): TokSplit.GPT4_DIGIT,
-    ("Regex", "(?s:.)"): TokSplit.CHARACTER,
+    ("Regex", "(?m:.)"): TokSplit.CHARACTER,
     ("Regex", r"[\s\S]"): TokSplit.CHARACTER,
     ("String", ""): TokSplit.CHARACTER,
 }
@@ -71,8 +71,12 @@ def read(data: dict[str, Any]) -> Steps:
 
 
 def lowercase_map() -> dict[str, str]:
-    """Each character that has a lower case; the final sigma has no rule of its own in the library."""
-    return {ch: ch.lower() for ch in map(chr, range(0x110000)) if ch.lower() != ch}
+    """Each character that has a lower case, as the `tokenizers` library sees it."""
+    from tokenizers.normalizers import Lowercase
+
+    codes = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000 and c != 0x0A]
+    lower = Lowercase().normalize_str("\n".join(map(chr, codes))).split("\n")
+    return {chr(c): low for c, low in zip(codes, lower, strict=True) if chr(c) != low}
 
 
 def _normalizer(out: Steps, step: dict[str, Any]) -> None:
