@@ -148,6 +148,19 @@ static void add_to_all(tlm_sampler *s, uint32_t row0, uint32_t rows, const float
     s->all_sum = z;
 }
 
+enum { STRIDE = 16 }; /* logits that are looked at together */
+
+/* Does one of STRIDE logits rank before the root of a full heap? Ids rise, so an equal one does not. "Not below" lets
+ * a NaN through, to be refused. Without a branch, so that compilers use vectors. */
+static bool any_above(const float *logits, float root)
+{
+    uint32_t above = 0;
+    for (uint32_t i = 0; i < STRIDE; i++) {
+        above |= !(logits[i] <= root);
+    }
+    return above != 0;
+}
+
 static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits)
 {
     tlm_sampler *s = ctx;
@@ -155,10 +168,15 @@ static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t r
     if (row0 == 0) {
         s->n = 0;
     }
-    for (uint32_t i = 0; i < rows; i++) {
-        /* Ids rise, so an equal logit ranks below the root. "Not below" lets a NaN through, to be refused. */
-        if (s->n < s->cap || !(logits[i] <= s->heap[0].logit)) {
-            TLM_TRY(offer(s, row0 + i, logits[i]));
+    for (uint32_t at = 0; at < rows; at += STRIDE) {
+        const uint32_t end = tlm_min_u32(rows, at + STRIDE);
+        if (s->n == s->cap && end - at == STRIDE && !any_above(logits + at, s->heap[0].logit)) {
+            continue;
+        }
+        for (uint32_t i = at; i < end; i++) {
+            if (s->n < s->cap || !(logits[i] <= s->heap[0].logit)) {
+                TLM_TRY(offer(s, row0 + i, logits[i]));
+            }
         }
     }
     if (s->want_all_logprob) {
