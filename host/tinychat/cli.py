@@ -15,7 +15,9 @@ from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .device import Device
 from .errors import ChatError
 from .pipe import PipeChat, emit
+from .protocol import VERSION_MAJOR, VERSION_MINOR
 from .reply import KV_NAMES
+from .session import host_name
 from .terminal import is_dumb
 from .transport import SimOptions
 
@@ -136,8 +138,16 @@ def connected(**options: Any) -> Iterator[Device]:
         yield device
 
 
+def _show_version(context: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"{host_name()}, protocol {VERSION_MAJOR}.{VERSION_MINOR}")
+        context.exit()
+
+
 @click.group(cls=ChatGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(None, "--version", package_name="tinyexport", prog_name="tinychat")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 def cli() -> None:
     """Chat with a language model on a microcontroller, or with its twin on the desk.
 

@@ -48,13 +48,13 @@ def stats_line(stats: ReplyStats) -> str:
 
 def seconds(time: float) -> str:
     """A short time for people: 0.25 s, 4 ms."""
-    return f"{time:.2f} s" if time >= 0.1 else f"{time * 1e3:.3g} ms"
+    return f"{time:.2f} s" if time >= 0.1 else f"{time * 1e3:.2g} ms"
 
 
 def reread_line(dropped: int, reread: int) -> str:
     """What is said when the window was full."""
     exchanges = f"{dropped} oldest exchange{'' if dropped == 1 else 's'}"
-    return f"the window was full: {exchanges} dropped, {reread} tokens read again"
+    return f"the window was full: {exchanges} dropped" + (f", {reread} tokens read again" if reread else "")
 
 
 class ChatConsole:

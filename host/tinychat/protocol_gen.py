@@ -48,7 +48,8 @@ def _structs() -> list[str]:
 
 
 def _tables() -> list[str]:
-    fields, messages = [], []
+    fields: list[str] = []
+    messages: list[str] = []
     for message in protocol.MESSAGES:
         messages.append(f"    {{PROTO_{c_name(message.name)}, {len(message.fields)}, {len(fields)}}},")
         for f in message.fields:

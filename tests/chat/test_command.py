@@ -239,6 +239,7 @@ def test_help_and_version(tinychat: Run) -> None:
     for word in ("--sim", "--like", "--temp", "upload", "flash", "monitor", "echo hi"):
         assert word in text
     assert tinychat("upload", "--help").returncode == 0
+    assert tinychat("--version").stdout.startswith("tinychat")
 
 
 # ---- other lines ----------------------------------------------------------------------------------
