@@ -60,7 +60,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _loss(model: Any, rounding: Rounding | None, inputs: Any, targets: Any) -> Any:
-    """Mean cross-entropy over the targets that are learned."""
+    """Mean cross-entropy over the targets that are learned; 0 when a batch holds prompts alone."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -68,6 +68,8 @@ def _loss(model: Any, rounding: Rounding | None, inputs: Any, targets: Any) -> A
         logits = logits_of(model(inputs))
     else:
         logits = logits_of(torch.func.functional_call(model, rounding(dict(model.named_parameters())), (inputs,)))
+    if bool((targets == IGNORED).all()):
+        return 0 * logits.sum()  # the mean over nothing would be taken for a diverged run
     return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
 
 
