@@ -60,7 +60,7 @@ def stream_windows(ids: Sequence[int], window: int) -> list[list[int]]:
 
 
 def document_windows(model: Model, text: str, separator: str, window: int, limit: int | None = None) -> list[list[int]]:
-    """Documents of a text without the line breaks around them, each with BOS where the model has one, cut at `window`."""
+    """Documents of a text, line breaks around them cut off, BOS in front where the model has one, cut at `window`."""
     bos = [model.bos] if model.bos is not None else []
     documents = [d.strip("\r\n") for d in text.split(separator)]
     documents = [d for d in documents if d.strip()][:limit]

@@ -150,8 +150,8 @@ def read_text(path: Path) -> str:
     import lzma
 
     try:
-        data = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
-        return data.decode("utf-8")
+        data = path.read_bytes()
+        return (lzma.decompress(data) if path.suffix == ".xz" else data).decode("utf-8")
     except (OSError, lzma.LZMAError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path} can not be read as UTF-8 text: {err}", "name a text file (.txt or .xz)") from err
 
