@@ -2,7 +2,7 @@
 
 One idea: a weight byte that does not live in SRAM is a compulsory cache miss, the cache is blocking and shared by
 both cores, and the SPI bus serves one line at a time. With Tm = cycles the bus needs for a line and Tc = cycles the CPU
-needs to use it, one core takes Tm + Tc a line, n cores max(1.06 Tm, (Tm + Tc)/n). What is not a weight product is added.
+needs to use it, one core takes Tm + Tc a line, n cores max(1.06 Tm, (Tm + Tc)/n); what is no weight product is added.
 Line-fill times are fitted to public measurements (the tiers marked "measured"); nothing here was measured on a board by
 this project.
 """

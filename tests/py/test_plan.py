@@ -1,0 +1,106 @@
+"""The plan: memory that fits the pieces, and a cost model that predicts what others measured."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinyexport import pipeline, plan
+from tinyexport.cost import CPU_HZ, TIERS, stream_seconds
+from tinyexport.errors import ConfigError
+
+sys.path.insert(0, str(Path(__file__).parent))
+import families
+
+ROOT = Path(__file__).resolve().parents[2]
+QIO, OCTAL = TIERS["QIO flash 80"], TIERS["octal PSRAM DTR 80"]
+REST_S = 0.010  # exp, attention and norms of the 3M and 5M models, estimated where they were published
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "weights", "cpw", "cores", "measured_ms", "within"),
+    [
+        pytest.param(12.6e6, 3.15e6, 2.0, 2, 410.7, 0.03, id="3M fp32, two cores"),
+        pytest.param(3.26e6, 3.15e6, 5.1, 1, 171.0, 0.03, id="3M int8, one core (fitted)"),
+        pytest.param(3.26e6, 3.15e6, 5.1, 2, 115.3, 0.03, id="3M int8, two cores"),
+        pytest.param(1.68e6, 3.15e6, 11.0, 2, 104.5, 0.03, id="3M int4, two cores"),
+        pytest.param(5.22e6, 5.03e6, 5.1, 2, 178.7, 0.03, id="5M int8, two cores"),
+        pytest.param(2.69e6, 5.03e6, 11.0, 2, 161.1, 0.03, id="5M int4, two cores"),
+    ],
+)
+def test_published_tokens(nbytes, weights, cpw, cores, measured_ms, within) -> None:
+    """Public measurements of a CoreS3 with quad flash and 64-byte lines."""
+    modelled = 1e3 * (stream_seconds(nbytes, weights, QIO, 64, cpw, cores) + REST_S)
+    assert modelled == pytest.approx(measured_ms, rel=within)
+
+
+@pytest.mark.parametrize(("line", "measured_ms"), [(32, 20.8), (64, 14.6)])
+def test_published_head_stream(line: int, measured_ms: float) -> None:
+    """An int4 head of 25,353 x 96 in octal PSRAM, one stream on the bus."""
+    nbytes, weights = 25_353 * 52, 25_353 * 96
+    modelled = 1e3 * stream_seconds(nbytes, weights, OCTAL, line, 0.6, 2) / 1.06
+    assert modelled == pytest.approx(measured_ms, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("tier", "cycles"), [("QIO flash 80", (168, 264, 456)), ("octal PSRAM DTR 80", (96, 120, 168))]
+)
+def test_line_fills(tier: str, cycles: tuple[int, ...]) -> None:
+    assert tuple(round(TIERS[tier].line_cycles(n)) for n in (16, 32, 64)) == cycles
+
+
+@pytest.fixture(scope="module")
+def tinytalk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The shape of TinyTalk with seeded weights."""
+    path = families.write("tinytalk", tmp_path_factory.mktemp("plan") / "tinytalk", real=True)
+    return pipeline.quantize(pipeline.SourceOptions(str(path)), pipeline.QuantizeOptions(preset="q4_0")).data
+
+
+def test_tinytalk_on_the_cardputer(tinytalk: bytes) -> None:
+    board = plan.find_board("cardputer")
+    result = plan.make_plan(tinytalk, board)
+    assert result.fits and result.modelled and result.kv_type == "i4"
+    assert result.context >= 200
+    assert result.flash_bytes == len(tinytalk) <= result.flash_room
+    assert result.ram_bytes <= result.ram_room
+    assert result.decode_tok_s["low"] < result.decode_tok_s["mid"] < result.decode_tok_s["high"]
+    # every linear weight and the head once, about 0.56 bytes a weight
+    assert result.bytes_per_token == pytest.approx(3_367_296 * 18 / 32, rel=0.05)
+    int8 = plan.make_plan(tinytalk, board, kv="i8")
+    assert 100 <= int8.context < result.context
+
+
+def test_more_is_asked_than_there_is(tinytalk: bytes) -> None:
+    board = plan.find_board("cardputer")
+    result = plan.make_plan(tinytalk, board, context=256, kv="f32")
+    assert not result.fits and "do not fit" in result.reason and result.limit == "does not fit"
+    with pytest.raises(ConfigError):
+        plan.make_plan(tinytalk, board, context=4096)
+
+
+def test_psram_holds_the_whole_context(tinytalk: bytes) -> None:
+    result = plan.make_plan(tinytalk, plan.find_board("esp32-s3-devkitc-1-n8r8"))
+    assert result.fits and result.context == 256 and result.kv_type == "i8"
+
+
+def test_a_blob_too_large_for_flash(tinytalk: bytes) -> None:
+    import dataclasses
+
+    small = dataclasses.replace(plan.find_board("cardputer"), model_partition=1 << 20)
+    result = plan.make_plan(tinytalk, small)
+    assert not result.fits and "partition" in result.reason
+
+
+def test_blocks_are_placed_as_the_runtime_does() -> None:
+    assert plan.place([60, 40, 40], (100, 40))
+    assert not plan.place([60, 60, 40], (100, 60 - 1))
+    assert plan.place([], (1,))
+
+
+def test_every_board_names_what_it_rests_on() -> None:
+    for board in plan.boards().values():
+        assert board.source and board.flash_tier in TIERS and board.model_partition < board.flash
+        assert 0 < board.ram <= sum(board.pieces)
+    assert CPU_HZ == 240e6
