@@ -68,7 +68,10 @@ def _by_kind(path: Path) -> dict[str, Path]:
     if kind is None:
         raise TokenizerError(f"{path.name} is not a known kind of tokenizer file", HINT)
     found = {"vocab_json" if path.name.endswith("vocab.json") else kind: path}
-    for other, name in (("merges_txt", path.name.replace("vocab.json", "merges.txt")), ("tokenizer_config", "tokenizer_config.json")):
+    for other, name in (
+        ("merges_txt", path.name.replace("vocab.json", "merges.txt")),
+        ("tokenizer_config", "tokenizer_config.json"),
+    ):
         if name != path.name and (path.parent / name).is_file():
             found[other] = path.parent / name
     return found

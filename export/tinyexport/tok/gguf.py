@@ -13,7 +13,7 @@ from .model import Tokenizer
 
 HINT = "give the tokenizer of the original model with --tokenizer"
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-_PRE = {
+_PRE: dict[str, dict[str, Any]] = {
     "gpt-2": {**_BYTE_LEVEL, "use_regex": True},
     "smollm": {
         "type": "Sequence",

@@ -280,7 +280,8 @@ def _bare_vocab(pieces: dict[str, int]) -> Tokenizer:
     unk = next((name for name in special if "unk" in name.lower()), None)
     added = [{"id": pieces[name], "content": name, "special": True} for name in special]
     data = {
-        "added_tokens": added, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated"},
+        "added_tokens": added,
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated"},
         "decoder": {"type": "Fuse"}, "model": {"type": "WordLevel", "vocab": pieces, "unk_token": unk},
     }  # fmt: skip
     out = load(json.dumps(data))

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 
 from ..blob.schema_tok import TokFlag, TokPrefix, TokSplit
 from ..errors import TokenizerError
-from .model import MARK
+from .charfacts import Facts
+from .model import MARK, NO_FLAGS
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _GPT4 = (
@@ -29,10 +30,10 @@ _PATTERNS = {
 class Steps:
     """What happens to a text before the model sees it, and to pieces afterwards."""
 
-    flags: TokFlag = TokFlag(0)
+    flags: TokFlag = NO_FLAGS
     prefix: TokPrefix = TokPrefix.NONE
     splits: list[TokSplit] = field(default_factory=list)
-    charmap: dict[str, str] = field(default_factory=dict)
+    charmap: Facts = field(default_factory=Facts)
     bytes_first: bool = False  # byte-level: words start from bytes
 
 
@@ -42,7 +43,9 @@ def _refuse(part: str, step: Any) -> NoReturn:
     if name == "Precompiled":
         detail = {}
     raise TokenizerError(
-        f"the {part} {name} {detail or ''} of tokenizer.json is not one that the runtime does exactly".replace("  ", " "),
+        f"the {part} {name} {detail or ''} of tokenizer.json is not one that the runtime does exactly".replace(
+            "  ", " "
+        ),
         "export with the sentencepiece tokenizer.model where there is one, or retrain the tokenizer without that step",
     )
 
@@ -86,8 +89,8 @@ def _normalizer(out: Steps, step: dict[str, Any]) -> None:
             out.flags |= TokFlag.ESCAPE
         case "Replace" if step.get("pattern") == {"String": " "} and step.get("content") == MARK:
             out.flags |= TokFlag.ESCAPE
-        case "Lowercase" if not out.charmap and not out.flags:
-            out.charmap = lowercase_map()
+        case "Lowercase" if out.charmap == Facts() and not out.flags:
+            out.charmap = Facts(lowercase_map())
         case _:
             _refuse("normaliser", step)
 

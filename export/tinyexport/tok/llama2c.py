@@ -17,7 +17,7 @@ HINT = "give the tokenizer.bin that was exported together with the checkpoint"
 
 def read(data: bytes) -> list[spm.Piece]:
     """Pieces of the file; TokenizerError when its lengths lie."""
-    pieces = []
+    pieces: list[spm.Piece] = []
     at = 4
     while at < len(data):
         if at + 8 > len(data):

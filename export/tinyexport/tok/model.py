@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from ..blob.schema_tok import TokFlag, TokKind, TokPrefix, TokSpecialFlag, TokSplit
 from ..errors import TokenizerError
+from .charfacts import Facts
 
 MARK = "▁"  # stands for a space in sentencepiece vocabularies
+NO_FLAGS = TokFlag(0)
 MAX_PIECE = 512  # bytes, TLM_MAX_PIECE
 
 
@@ -52,10 +54,10 @@ class Tokenizer:
     scores: list[float] = field(default_factory=list)
     unk_score: float = 0.0
     alphabet: list[int | None] | None = None  # symbol of each byte
-    flags: TokFlag = TokFlag(0)
+    flags: TokFlag = NO_FLAGS
     prefix: TokPrefix = TokPrefix.NONE
     splits: tuple[TokSplit, ...] = ()
-    charmap: dict[str, str] = field(default_factory=dict)
+    charmap: Facts = field(default_factory=Facts)
     bos: int | None = None
     eos: int | None = None
     unk: int | None = None

@@ -50,7 +50,9 @@ def derivable(tokenizer: Tokenizer) -> list[int] | None:
     if tokenizer.symbols or any(m.left >= m.result or m.right >= m.result for m in tokenizer.merges):
         return None
     letters = {symbol: bytes([byte]) for byte, symbol in enumerate(tokenizer.alphabet) if symbol is not None}
-    made, text, depth = makers(tokenizer), {}, {}
+    made = makers(tokenizer)
+    text: dict[int, bytes] = {}
+    depth: dict[int, int] = {}
     special = {s.id for s in tokenizer.specials}
     orphans = []
     for i, piece in enumerate(tokenizer.pieces):
@@ -93,9 +95,7 @@ def _add_derived(section: _Section, tokenizer: Tokenizer, merges: list[Merge]) -
     last = max((m.result for m in merges), default=-1)
     chosen = {m.result: m for m in reversed(tokenizer.merges)}
     number = {(m.left, m.right): i for i, m in enumerate(merges)}
-    made = [
-        number[chosen[i].left, chosen[i].right] if i in chosen else len(merges) for i in range(first, last + 1)
-    ]
+    made = [number[chosen[i].left, chosen[i].right] if i in chosen else len(merges) for i in range(first, last + 1)]
     section.fields |= {"first_made": first, "n_made": len(made)}
     section.add_index("made_at", made)
 
@@ -158,7 +158,7 @@ def pack(tokenizer: Tokenizer) -> bytes:
             f"the pre-tokeniser has {len(tokenizer.splits)} steps, the runtime holds {MAX_SPLITS}",
             "simplify the pre_tokenizer of tokenizer.json",
         )
-    record = {name: 0 for name in (f.name for f in TOK.fields)} | section.fields
+    record = dict.fromkeys((f.name for f in TOK.fields), 0) | section.fields
     return TOK.pack(
         record
         | {

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..blob.schema_tok import TokFlag, TokKind, TokPrefix, TokSpecialFlag, TokSplit
 from ..errors import TokenizerError
+from .charfacts import facts_of
 from .model import MARK, Merge, Special, Tokenizer, byte_piece, has_inner_space
 
 HINT = "give the tokenizer.model as sentencepiece wrote it, or another tokenizer with --tokenizer"
@@ -154,9 +155,7 @@ def _build(specs: _Specs) -> Tokenizer:
     if not out.flags & TokFlag.BYTE_FALLBACK:
         out.flags |= TokFlag.BAD_IS_FFFD
     if normalizer.get(2):
-        from .charmap import read_darts
-
-        out.charmap = read_darts(normalizer[2])
+        out.charmap = facts_of(bytes(normalizer[2]))
     return out
 
 
@@ -176,9 +175,7 @@ def from_pieces(pieces: list[Piece], model_type: int, surface: bytes = b"") -> T
     elif out.kind is TokKind.UNIGRAM:
         normal = [p.score for p in pieces if p.type == NORMAL]
         low, high = min(normal, default=0.0), max(normal, default=0.0)
-        out.scores = [
-            len(p.text.encode()) * high - 0.1 if p.type == USER_DEFINED else p.score for p in pieces
-        ]
+        out.scores = [len(p.text.encode()) * high - 0.1 if p.type == USER_DEFINED else p.score for p in pieces]
         out.unk_score = _float32(low - UNK_PENALTY)
     if model_type == _CHAR:
         out.splits = (TokSplit.CHARACTER,)
@@ -209,7 +206,9 @@ def _add_piece(out: Tokenizer, i: int, piece: Piece, by_text: dict[str, int]) ->
             by_text[piece.text] = i
     if piece.type == USER_DEFINED:
         if MARK in piece.text or " " in piece.text:
-            raise TokenizerError(f"the user-defined piece {piece.text!r} has a space, which the runtime does not do", HINT)
+            raise TokenizerError(
+                f"the user-defined piece {piece.text!r} has a space, which the runtime does not do", HINT
+            )
         out.specials.append(Special(i, piece.text.encode(), TokSpecialFlag.INSIDE))
     elif piece.type == CONTROL and piece.text:
         out.specials.append(Special(i, piece.text.encode()))
