@@ -81,7 +81,8 @@ def _print_blob(facts: dict[str, Any]) -> None:
     console.print(
         f"{len(spec['layers'])} layers, d {spec['dim']}, {spec['n_heads']} heads of {spec['head_dim']}, "
         f"{layer['n_kv_heads']} kv, {layer['ffn_kind']} ffn {layer['ffn_dim']} {spec['act']}, "
-        XX if spec['tied'] else 'own'} head"
+        f"vocabulary {spec['vocab']:,}, context {spec['context']}, {spec['norm_kind']} norm, "
+        f"positions {spec['pos_kind']}, {'tied' if spec['tied'] else 'own'} head"
     )
     table = Table("part", "types", "bytes", "share", "")
     kinds: dict[str, set[str]] = {}
