@@ -29,6 +29,30 @@ static tlm_err ignore_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t ro
     return TLM_OK;
 }
 
+/* A text of mixed bytes through the tokenizer and back. */
+static void use_tokenizer(const tlm_model *m, uint64_t *seed)
+{
+    static const char text[] = "Once upon\xe2\x96\x81 a time, <s> 123 don't\n\xff\xc3 \xf0\x9f\x98\x80 tok\0en";
+    const size_t len = rnd(seed) % sizeof text;
+    uint32_t ids[64];
+    size_t n = 0, bytes;
+    char out[3 * TLM_MAX_PIECE + 16];
+    void *work = guarded(TLM_ENCODE_WORK(len));
+    char *exact = guarded(len);
+    memcpy(exact, text, len);
+    const tlm_err err = tlm_encode(m, exact, len, rnd(seed) % 8u, work, ids, 64, &n);
+    tlm_decoder decoder;
+    tlm_decoder_init(&decoder, true);
+    for (size_t i = 0; err == TLM_OK && i < n; i++) {
+        CHECK(ids[i] < m->spec->vocab);
+        (void)tlm_decode(&decoder, m, ids[i], out, sizeof out, &bytes);
+    }
+    (void)tlm_decode_end(&decoder, out, sizeof out);
+    (void)tlm_token_id(m, exact, len);
+    free(work);
+    free(exact);
+}
+
 static void use_texts(const tlm_model *m)
 {
     char out[TLM_MAX_PIECE];
@@ -53,6 +77,9 @@ static void use(const tlm_model *m, uint64_t *seed)
     uint32_t ids[24];
     const tlm_sink sink = {ignore_rows, NULL};
     use_texts(m);
+    if (m->section[TLM_SECTION_TOKENIZER] != NULL) {
+        use_tokenizer(m, seed);
+    }
     tlm_config_default(&c, m);
     c.context = c.context < 40u ? c.context : 40u;
     c.kv_type = (tlm_kv_type)(rnd(seed) % TLM_KV_COUNT);
