@@ -8,12 +8,12 @@ from typing import Any
 import families
 import numpy as np
 import pytest
-from bare import CONFIG, CONTEXT, DIM, FFN, LAYERS, VOCAB, assert_same, fused, identify, renamed, rms_gpt
+from bare import CONFIG, CONTEXT, DIM, FFN, LAYERS, VOCAB, assert_same, fused, identify, raw_of, renamed, rms_gpt
 
 from tinyexport import archs, loaders
 from tinyexport.archs import ArchOptions
-from tinyexport.blob.schema import Act, FfnKind, NormKind
-from tinyexport.errors import CheckpointError
+from tinyexport.blob.schema import Act, FfnKind, NormKind, PosKind
+from tinyexport.errors import CheckpointError, ConfigError
 
 # One rule a line: pattern in the names of `families` -> another spelling.
 SPELLINGS = {
@@ -265,6 +265,54 @@ class TestFacts:
         gains["blocks.0.attn.q_proj.norm.weight"][3] = 2
         with pytest.raises(CheckpointError, match="learned gains"):
             identify(tensors | gains, {"n_heads": 4})
+
+
+class TestPublished:
+    """What the published tiny models look like, as far as their pages tell."""
+
+    def test_a_model_with_code_of_its_own_is_guessed_aloud(self, tmp_path: Path) -> None:
+        raw = loaders.load(str(families.write("tinybuddy", tmp_path)))
+        reference = archs.identify(raw)
+        raw.config["model_type"] = "tinybuddy"
+        with pytest.raises(ConfigError, match="'tinybuddy' is not known"):
+            archs.identify(raw)
+        raw.config["auto_map"] = {"AutoModelForCausalLM": "modeling_tinybuddy.TinyBuddyForCausalLM"}
+        guessed = archs.identify(raw)
+        assert_same(guessed, reference)
+        assert guessed.facts["arch"].origin == "assumed"
+        assert "brings its own code" in guessed.facts["arch"].note
+
+    def test_a_twist_in_the_config_is_refused(self, tmp_path: Path) -> None:
+        raw = loaders.load(str(families.write("tinybuddy", tmp_path)))
+        raw.config["embedding_multiplier"] = 12.0
+        with pytest.raises(ConfigError, match="embedding_multiplier"):
+            archs.identify(raw)
+
+    def test_tags_tell_that_a_bare_state_dict_is_ternary(self) -> None:
+        """tiny-tiny-stories: `w` for the gains of norms, no config, the tag bitnet on its card."""
+        tensors = {n: v for n, v in rms_gpt().items() if "pos_emb" not in n}
+        named = renamed(tensors, (r"norm(\d?)\.weight", r"norm\1.w"))
+        raw = raw_of(named, {"d_model": DIM, "d_ff": FFN, "n_heads": 4})
+        assert archs.identify(raw).arch == "llama"
+        raw.tags = ["tiny", "bitnet"]
+        checkpoint = archs.identify(raw)
+        assert checkpoint.arch == "bitlm"
+        assert len(checkpoint.ternary) == 7 * LAYERS
+        assert checkpoint.facts["ternary"].origin == "read"
+        assert not archs.identify(raw, ArchOptions(ternary=False)).ternary
+
+    def test_positions_without_a_table_are_doubted(self) -> None:
+        tensors = {n: v for n, v in rms_gpt().items() if "pos_emb" not in n}
+        guessed = identify(tensors, {"n_heads": 4, "norm": "rms"})
+        assert guessed.facts["positions"].origin == "assumed"
+        assert {"positions": "sinusoidal"} in archs.undecided(guessed)
+        buffered = identify(tensors | {"rope.inv_freq": np.ones(3, np.float32)}, {"n_heads": 4})
+        assert buffered.facts["positions"].origin == "read"
+        fixed = identify(tensors, {"n_heads": 4, "max_seq_len": 9}, positions="sinusoidal").tensors["pos_embed"]
+        assert fixed.shape == (9, DIM)
+        angle = 5 / 1e4 ** (2 / DIM)
+        np.testing.assert_allclose(fixed[5, 2:4], [np.sin(angle), np.cos(angle)], 1e-6)
+        assert identify(tensors, {"n_heads": 4}, positions="none").spec.pos_kind is PosKind.NONE
 
 
 def test_gpt_neo_is_known_by_its_names_and_its_windows_are_doubted(tmp_path: Path) -> None:

@@ -209,6 +209,30 @@ class TestFilesBeside:
         assert raw.generation_config == {"from": "generation_config.json"}
         assert raw.tokenizer_files["tokenizer_json"].name == "tokenizer.json"
 
+    def test_tokenizers_may_lie_in_a_folder_of_their_own(self, tmp_path: Path) -> None:
+        """models/ and tokenizers/ side by side, as the RMSNorm GPTs are published."""
+        for folder, name in (("models", "final_model.pt"), ("tokenizers", "tokenizer.json")):
+            (tmp_path / folder).mkdir()
+            self.make(tmp_path / folder, *(f"t_{size}_{name}" for size in ("10m", "7m", "5m", "2_5m")))
+        for size in ("10m", "7m", "5m", "2_5m"):
+            raw = loaders.load(str(tmp_path / "models" / f"t_{size}_final_model.pt"))
+            assert raw.tokenizer_files["tokenizer_json"] == tmp_path / "tokenizers" / f"t_{size}_tokenizer.json"
+        with pytest.raises(CheckpointError, match="several models") as caught:
+            loaders.load(str(tmp_path))
+        assert str(tmp_path / "models") in caught.value.hint
+
+    def test_tags_of_the_model_card_are_read(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "a.pt")
+        for text, tags in (
+            ("---\nlicense: mit\ntags:\n- 1-bit\n- BitNet\nlanguage:\n- en\n---\ntags:\n- no\n", ["1-bit", "bitnet"]),
+            ("---\ntags: [tiny, 'bitnet']\n---\n", ["tiny", "bitnet"]),
+            ("# no front matter\ntags:\n- bitnet\n", []),
+            ("---\ntags:\n- never closed\n", []),
+            ("", []),
+        ):
+            (tmp_path / "README.md").write_text(text)
+            assert loaders.load(str(tmp_path / "a.pt")).tags == tags
+
     def test_one_config_may_describe_several_sizes(self, tmp_path: Path) -> None:
         self.make(tmp_path, "t_2.5m_model.pt", "t_5m_model.pt")
         sizes = {"2.5M": {"n_heads": 2}, "5M": {"n_heads": 5}}

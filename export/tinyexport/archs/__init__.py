@@ -7,11 +7,12 @@ the tensors, and records where every fact came from that the tensors do not hold
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, TinyError
 from ..loaders.raw import RawCheckpoint
-from ..spec import Checkpoint
+from ..spec import Checkpoint, Fact
 from . import bitnet, gpt2, gpt_neo, llama, rms_gpt
 from .base import Arch, assemble, sizes
 from .collect import Parts, collect, complain, missing_parts
@@ -27,12 +28,14 @@ ARCHS: dict[str, Arch] = {
     arch.name: arch for arch in (bitnet.BITNET, bitnet.BITLM, gpt_neo.ARCH, gpt2.ARCH, rms_gpt.ARCH, llama.ARCH)
 }
 
+_TERNARY_TAGS = frozenset(("bitnet", "b1.58", "1-bit", "1.58-bit", "ternary", "bitlinear"))
+
 
 def identify(raw: RawCheckpoint, options: ArchOptions | None = None) -> Checkpoint:
     """The model that `raw` holds; CheckpointError or ConfigError when it is not one that is known."""
     settings = Settings(raw.config, options or ArchOptions())
     parts = _parts(raw, _recognise(raw, settings), settings)
-    arch = _choose(parts, settings)
+    arch = _choose(parts, settings, raw.tags)
     complain(missing_parts(parts, arch.requires), parts.unknown)
     parts.trim_vocab(settings)
     size = sizes(parts, settings)
@@ -55,7 +58,7 @@ def report(raw: RawCheckpoint, options: ArchOptions | None = None) -> dict[str, 
         parts = _parts(raw, _recognise(raw, settings), settings)
         out["names"] = {parts.names[name]: name for name in parts.names}
         out["left_over"] = parts.unknown
-        arch = _choose(parts, settings)
+        arch = _choose(parts, settings, raw.tags)
         out["arch"] = arch.name
         out["missing"] = [
             name + (f" (perhaps {', '.join(alike)})" if alike else "")
@@ -88,27 +91,43 @@ def _is_conv1d(raw: RawCheckpoint, found: Recognised, settings: Settings) -> boo
     """Whether linear weights are stored [in, out]: the fused qkv of GPT-2 is [d, 3d] then."""
     fused = found.parts.get((0, "wqkv"))
     if fused is None:
-        return settings.config.get("model_type") == "gpt2"
+        return settings.model_type == "gpt2"
     shape = raw.tensors[fused].shape
     return len(shape) == 2 and shape[1] == 3 * shape[0]
 
 
-def _choose(parts: Parts, settings: Settings) -> Arch:
-    given = settings.options.arch or settings.config.get("model_type") or settings.config.get("arch")
+def _choose(parts: Parts, settings: Settings, tags: Iterable[str]) -> Arch:
+    """The architecture that is given, named by the config, or told by the tensors."""
+    given = settings.options.arch or settings.model_type or settings.config.get("arch")
     if given is not None:
         for arch in ARCHS.values():
             if given == arch.name or given in arch.model_types:
                 return arch
-        close = difflib.get_close_matches(str(given), ARCHS, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise ConfigError(
-            f"the architecture {given!r} is not known", f"{hint}known: {', '.join(ARCHS)}; force one with --arch"
-        )
+        return _private(str(given), parts, settings, tags)
     if "tok_embed" not in parts.tensors or parts.n_layers == 0:
         complain(missing_parts(parts, frozenset()), parts.unknown)
+    return _by_tensors(parts, settings, tags)
+
+
+def _private(name: str, parts: Parts, settings: Settings, tags: Iterable[str]) -> Arch:
+    """A model_type of a model that brings its own code (`auto_map`) is guessed aloud; any other is refused."""
+    close = difflib.get_close_matches(name, ARCHS, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    if settings.options.arch is not None or not settings.config.get("auto_map"):
+        raise ConfigError(
+            f"the architecture {name!r} is not known", f"{hint}known: {', '.join(ARCHS)}; force one with --arch"
+        )
+    arch = _by_tensors(parts, settings, tags)
+    note = f"{name} brings its own code, which is not run; its tensors are those of {arch.name}"
+    settings.facts["arch"] = Fact(arch.name, "assumed", note)
+    return arch
+
+
+def _by_tensors(parts: Parts, settings: Settings, tags: Iterable[str]) -> Arch:
     if settings.options.ternary or bitnet.says_bitlinear(settings.config):
         return bitnet.BITLM
+    tagged = not _TERNARY_TAGS.isdisjoint(tags) and settings.options.ternary is None
     for arch in ARCHS.values():
         if arch.fits(parts):
-            return arch
+            return bitnet.BITLM if tagged and arch is llama.ARCH else arch
     raise CheckpointError("the tensors fit no known architecture", f"name one with --arch: {', '.join(ARCHS)}")

@@ -26,6 +26,14 @@ from . import rope, ternary
 from .collect import Parts
 from .settings import Settings, positive
 
+# Config keys and the value at which they do nothing.
+_TWISTS = {
+    "scale_emb": 1, "embedding_multiplier": 1, "residual_multiplier": 1, "attention_multiplier": None,
+    "logits_scaling": 1, "logit_scale": 1, "final_logit_softcapping": None, "attn_logit_softcapping": None,
+    "scale_depth": None, "use_parallel_residual": False, "parallel_attn": False, "alibi": False, "qk_layernorm": False,
+    "qk_norm": False, "use_qk_norm": False, "num_local_experts": None, "num_experts": None, "clip_qkv": None,
+    "attn_logit_softcap": None, "scale_attn_by_inverse_layer_idx": False,
+}  # fmt: skip
 _USUAL_HEADS = (4, 8, 2, 6, 3, 1)
 
 
@@ -80,6 +88,7 @@ class Arch:
 
 def sizes(parts: Parts, settings: Settings) -> Sizes:
     """Read every size off the tensors and check the config against them; fused parts are split."""
+    refuse_twists(settings)
     embed = parts.tensors["tok_embed"]
     vocab, dim = embed.shape
     expect("dim", dim, settings)
@@ -98,6 +107,16 @@ def sizes(parts: Parts, settings: Settings) -> Sizes:
         if value > limit:
             raise CheckpointError(f"the {what} {value} is above the limit of {limit}", "a smaller model is needed")
     return Sizes(dim, vocab, heads, head_dim, kv_heads, ffn)
+
+
+def refuse_twists(settings: Settings) -> None:
+    """ConfigError for config keys that change the arithmetic in ways the spec can not express."""
+    for key, neutral in _TWISTS.items():
+        value = settings.config.get(key)
+        if value is not None and value != neutral:
+            raise ConfigError(
+                f"the config has {key} = {value!r}, which is not supported", "this variant can not be exported"
+            )
 
 
 def expect(key: str, actual: int, settings: Settings) -> None:

@@ -55,7 +55,7 @@ def _is_ternary(parts: Parts) -> bool:
 
 def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, latent: bool) -> Decision:
     context = context_of(parts, settings, learned=False)
-    pairing = "half" if settings.config.get("model_type") in ("bitnet", "bitlm") else None
+    pairing = "half" if settings.model_type in ("bitnet", "bitlm") else None
     eps = norm_eps(settings, 1e-5)
     return Decision(
         norm_kind=NormKind.RMS,

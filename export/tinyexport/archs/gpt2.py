@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..blob.schema import Act, NormKind, PosKind
-from ..errors import ConfigError
 from .base import Arch, Decision, Sizes, context_of, norm_eps, windows
 from .collect import Parts
 from .settings import Settings
@@ -11,10 +10,8 @@ from .settings import Settings
 
 def decide(parts: Parts, size: Sizes, settings: Settings) -> Decision:
     """GPT-2 from its config; PyTorch's own GELU is the exact one, GPT-2's the tanh form."""
-    if settings.config.get("scale_attn_by_inverse_layer_idx"):
-        raise ConfigError("scale_attn_by_inverse_layer_idx is not supported", "this GPT-2 variant can not be exported")
     scaled = settings.config.get("scale_attn_weights", True)
-    likely = Act.GELU_TANH if settings.config.get("model_type") == "gpt2" else Act.GELU_ERF
+    likely = Act.GELU_TANH if settings.model_type == "gpt2" else Act.GELU_ERF
     return Decision(
         norm_kind=NormKind.LAYER,
         norm_eps=norm_eps(settings, 1e-5),

@@ -1,15 +1,19 @@
-"""Llama and what is shaped like it: Mistral, Qwen2, SmolLM, llama2.c and llama GGUF files."""
+"""Llama and what is shaped like it: Mistral, Qwen2, SmolLM, llama2.c, llama GGUF files, and bare state dicts."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from ..blob.schema import Act, NormKind, PosKind
 from ..errors import ConfigError
 from ..spec import Fact
 from .base import Arch, Decision, Sizes, context_of, norm_eps, rope_plan, windows
 from .collect import Parts
+from .rms_gpt import norm_kind
 from .settings import Settings
 
 _PAIRING = {"llama": "half", "mistral": "half", "qwen2": "half", "gguf:llama": "interleaved"}
+_POSITIONS = ("rope", "none", "sinusoidal")
 
 
 def sliding_windows(parts: Parts, settings: Settings) -> tuple[int, ...]:
@@ -26,23 +30,48 @@ def sliding_windows(parts: Parts, settings: Settings) -> tuple[int, ...]:
     return tuple(size if kind == "sliding_attention" else 0 for kind in kinds)
 
 
+def _positions(parts: Parts, settings: Settings) -> str:
+    """How a model without a position table knows positions: its config or its RoPE buffers tell, else a guess."""
+    if settings.model_type in _PAIRING and settings.options.positions is None:
+        return "rope"
+    turns = settings.get("theta") is not None or any("rope" in line or "freq" in line for line in parts.left_out)
+    note = "there is no position table; it may also be none or sinusoidal, see --probe"
+    kind = str(settings.fact("positions", settings.options.positions, "rope" if turns else None, "rope", note))
+    if kind not in _POSITIONS:
+        raise ConfigError(f"positions {kind!r} are not supported", f"known: {', '.join(_POSITIONS)}")
+    return kind
+
+
+def sinusoids(context: int, dim: int) -> np.ndarray:
+    """The fixed table of the first transformer [context, dim]: sines in even columns, cosines in odd ones."""
+    angles = np.arange(context)[:, None] * 10000.0 ** (-np.arange(0, dim, 2) / dim)
+    table = np.zeros((context, dim), np.float32)
+    table[:, 0::2] = np.sin(angles)
+    table[:, 1::2] = np.cos(angles[:, : dim // 2])
+    return table
+
+
 def decide(parts: Parts, size: Sizes, settings: Settings) -> Decision:
     """RMSNorm (LayerNorm where norms have biases), RoPE, gated or plain ffn."""
-    model_type = settings.config.get("model_type")
+    known = settings.model_type in _PAIRING
     context = context_of(parts, settings, learned=False)
-    gated = parts.has("w_gate")
-    if model_type is None and settings.options.ternary is None:
+    positions = _positions(parts, settings)
+    if positions == "sinusoidal":
+        parts.tensors["pos_embed"] = sinusoids(context, size.dim)
+    if not known and settings.options.ternary is None:
         note = "a float model; if its linear layers were trained as ternary (BitLinear), say --arch bitlm"
         settings.facts["ternary"] = Fact(False, "assumed", note)
     return Decision(
-        norm_kind=NormKind.LAYER if parts.has("attn_norm_bias") else NormKind.RMS,
+        norm_kind=NormKind.RMS if known else norm_kind(parts, settings),
         norm_eps=norm_eps(settings, 1e-5),
-        pos_kind=PosKind.ROPE,
-        act=settings.act(Act.SILU if gated else Act.GELU_ERF, "give --act"),
+        pos_kind={"rope": PosKind.ROPE, "none": PosKind.NONE, "sinusoidal": PosKind.LEARNED}[positions],
+        act=settings.act(Act.SILU if parts.has("w_gate") else Act.GELU_ERF, "the tensors do not tell; give --act"),
         context=context,
         windows=windows(parts, settings, sliding_windows(parts, settings)),
         latent=bool(settings.options.ternary),
-        rope=rope_plan(parts, size, settings, context, _PAIRING.get(str(model_type))),
+        rope=rope_plan(parts, size, settings, context, _PAIRING.get(settings.model_type))
+        if positions == "rope"
+        else None,
     )
 
 

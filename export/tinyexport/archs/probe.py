@@ -49,6 +49,7 @@ def _alone(checkpoint: Checkpoint) -> dict[str, list[Any]]:
     return {
         "act": acts,
         "norm": ["rms", "layer"],
+        "positions": ["rope", "sinusoidal", "none"],
         "norm_eps": [1e-5, 1e-6, 1e-8],
         "rope_theta": thetas,
         "ternary": [False, True],

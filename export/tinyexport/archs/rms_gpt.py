@@ -15,9 +15,11 @@ def norm_kind(parts: Parts, settings: Settings) -> NormKind:
     read = None if stated is None else ("rms" if "rms" in str(stated).lower() else "layer")
     if read is None and any("rms" in parts.source_of(f"layers.0.{part}").lower() for part in ("attn_norm", "ffn_norm")):
         read = "rms"
-    if read is None and "rms_gpt" in (settings.options.arch, settings.config.get("model_type")):
+    if read is None and "rms_gpt" in (settings.options.arch, settings.model_type):
         read = "rms"
-    note = "norms without biases may also be LayerNorms; give --arch gpt2 for those"
+    note = "norms without biases may also be LayerNorms"
+    if parts.has("attn_norm_bias"):
+        return NormKind.LAYER
     kind = settings.fact("norm", settings.options.norm, read, "rms", note)
     if kind not in ("rms", "layer"):
         raise ConfigError(f"the norm {kind!r} is not supported", "known: rms, layer")

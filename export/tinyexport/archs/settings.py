@@ -60,6 +60,7 @@ class ArchOptions:
     norm_eps: float | None = None
     act: str | None = None
     context: int | None = None
+    positions: str | None = None  # "rope", "none" or "sinusoidal", where there is no position table
     window: int | None = None  # of every layer; 0 = global
     bos: bool | None = None
     ternary: bool | None = None  # True: trained with BitLinear layers from latent weights
@@ -81,6 +82,7 @@ class Settings:
         for name in _SECTIONS:
             if isinstance(config.get(name), Mapping):
                 self.config = {**config[name], **self.config}
+        self.model_type = str(self.config.get("model_type") or "")
         self.facts: dict[str, Fact] = {}
 
     def get(self, key: str) -> Any:

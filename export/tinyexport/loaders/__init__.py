@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from . import beside, hub
+from .card import read_tags
 from .gguf import read_gguf
 from .hf import index_shards, read_safetensors
 from .llama2c import is_llama2c, read_llama2c
@@ -31,7 +32,7 @@ def load(path: str, *, config: str | None = None, tokenizer: str | None = None) 
     ConfigError or TokenizerError say what is wrong.
     """
     weights = _weight_files(path)
-    raw = RawCheckpoint(_format(weights[0]), {}, folder=weights[0].parent)
+    raw = RawCheckpoint(_format(weights[0]), {}, folder=weights[0].parent, tags=read_tags(weights[0].parent))
     for file in weights:
         if file.stat().st_size == 0:
             raise CheckpointError(f"{file.name} is empty", "copy or download it again")

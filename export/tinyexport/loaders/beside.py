@@ -12,6 +12,8 @@ from .raw import RawCheckpoint, sha256
 
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".gguf")
 _NOT_MODEL_CONFIG = ("tokenizer", "generation", "adapter", "preprocessor", "special_tokens")
+_TOKENIZER_DIRS = ("tokenizers", "tokenizer")  # beside the weights, or beside the folder that holds them
+_WEIGHT_DIRS = ("models", "weights", "checkpoints")
 _TOKENIZER_BIN = re.compile(r"^(.*[_.-])?tok[a-z]*[0-9]*\.bin$", re.IGNORECASE)
 _TAIL_WORDS = re.compile(
     r"[_.-]*(config|model_config|tokenizer_config|tokenizer|tok[0-9]*|spm|sp|vocab|merges|params|args)$", re.I
@@ -98,7 +100,9 @@ def find_config(model: Path, raw: RawCheckpoint, override: str | None) -> None:
         if not Path(override).is_file():
             raise ConfigError(f"there is no config file {override}", "check the path after --config")
     else:
-        candidates = [p for p in sorted(model.parent.iterdir()) if _is_config_json(p)]
+        folders = [model.parent, *([model.parent.parent] if model.parent.name in _WEIGHT_DIRS else [])]
+        found = ([p for p in sorted(folder.iterdir()) if _is_config_json(p)] for folder in folders)
+        candidates: list[Path] = next((paths for paths in found if paths), [])
         path = match(model, candidates, "config", "--config")
         if path is None:
             raw.left_out += [f"{p.name}: belongs to another model by its name; --config takes it" for p in candidates]
@@ -124,7 +128,7 @@ def _pick_model(config: dict[str, Any], model: Path) -> dict[str, Any]:
 
 def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> None:
     """Note the tokenizer files (given, or beside the model) in `raw.tokenizer_files`."""
-    folder = model.parent
+    folders = [model.parent, *(base / name for base in (model.parent, model.parent.parent) for name in _TOKENIZER_DIRS)]
     if override is not None:
         given = Path(override)
         if given.is_file():
@@ -135,9 +139,21 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
             return _add_tokenizer_config(given.parent, raw)
         if not given.is_dir():
             raise TokenizerError(f"there is no tokenizer {override}", "check the path after --tokenizer")
-        folder = given
+        folders = [given]
+    foreign: list[Path] = []
+    for folder in folders:
+        if folder.is_dir() and not raw.tokenizer_files:
+            foreign += _tokenizers_in(folder, model, raw)
+            _add_tokenizer_config(folder, raw)
+    if foreign and not raw.tokenizer_files:
+        names = ", ".join(p.name for p in foreign)
+        raise ConfigError(f"no tokenizer matches the name of {model.name}: {names}", "choose one with --tokenizer")
+
+
+def _tokenizers_in(folder: Path, model: Path, raw: RawCheckpoint) -> list[Path]:
+    """Note what belongs to the model; returns the candidates that belong to others."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
-    anchor, foreign = folder / model.name, []
+    foreign: list[Path] = []
     for kind, fits in (
         ("tokenizer_json", _is_tokenizer_json),
         ("tokenizer_model", lambda p: p.suffix == ".model"),
@@ -146,19 +162,16 @@ def find_tokenizer(model: Path, raw: RawCheckpoint, override: str | None) -> Non
         ("merges_txt", lambda p: p.name.endswith("merges.txt")),
     ):
         candidates = [p for p in files if fits(p)]
-        found = match(anchor, candidates, "tokenizer", "--tokenizer")
+        found = match(model, candidates, "tokenizer", "--tokenizer")
         if found is not None:
             raw.tokenizer_files[kind] = found
         foreign += candidates if found is None else []
-    if foreign and not raw.tokenizer_files:
-        names = ", ".join(p.name for p in foreign)
-        raise ConfigError(f"no tokenizer matches the name of {model.name}: {names}", "choose one with --tokenizer")
-    _add_tokenizer_config(folder, raw)
+    return foreign
 
 
 def _add_tokenizer_config(folder: Path, raw: RawCheckpoint) -> None:
     config = folder / "tokenizer_config.json"
-    if config.is_file():
+    if raw.tokenizer_files and config.is_file():
         raw.tokenizer_files["tokenizer_config"] = config
     raw.sources.update({path.name: sha256(path) for path in raw.tokenizer_files.values()})
 
@@ -182,12 +195,13 @@ def directory_weights(folder: Path) -> list[Path]:
             return [folder / name]
         if (folder / f"{name}.index.json").is_file():
             return index_shards(folder / f"{name}.index.json")
-    found = model_files(folder)
+    places = [folder, *(folder / name for name in _WEIGHT_DIRS if (folder / name).is_dir())]
+    found = next((files for files in map(model_files, places) if files), [])
     if len(found) == 1:
         return found
     if found:
         names = ", ".join(p.name for p in found)
         raise CheckpointError(
-            f"{folder} holds several models: {names}", "name one of these files instead of the folder"
+            f"{folder} holds several models: {names}", f"name one of these files in {found[0].parent}"
         )
     raise CheckpointError(f"{folder} holds no weights", "give a folder with model.safetensors, or a weight file")

@@ -8,7 +8,17 @@ from pathlib import Path
 from ..errors import CheckpointError
 
 _REPO_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*", "*.model", "*.bin", "*.pt", "*.gguf"]
+_WANTED = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "tokenizer*",
+    "*.model",
+    "*.bin",
+    "*.pt",
+    "*.gguf",
+    "README.md",
+]
 
 
 def is_repo_id(path: str) -> bool:

@@ -29,6 +29,7 @@ class RawCheckpoint:
     gguf_tokenizer: dict[str, Any] | None = None
     left_out: list[str] = field(default_factory=list)  # one line each: name and reason
     sources: dict[str, str] = field(default_factory=dict)  # file name -> sha256
+    tags: list[str] = field(default_factory=list)  # of the model card beside the weights, lower case
     folder: Path = field(default_factory=Path)
 
     def add(self, name: str, array: np.ndarray, stored: str) -> None:
