@@ -73,18 +73,18 @@ def evaluate(text: str, names: dict[str, int], where: str) -> int:
         raise AsmError(f"{where}: '{text}' is not an expression") from error
 
 
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """Statements without comments, each with its place; `#include "name"` is read from the same folder."""
-    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), path.read_text(encoding="utf-8"), flags=re.S)
+def _lines(text: str, name: str, folder: Path | None) -> list[tuple[str, str]]:
+    """Statements without comments, each with its place; `#include "name"` is read from `folder`."""
+    text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
     found: list[tuple[str, str]] = []
     for number, line in enumerate(text.split("\n"), 1):
         included = re.fullmatch(r'\s*#\s*include\s+"([\w.]+)"\s*', line)
-        if included:
-            found += _lines(path.parent / included[1])
+        if included and folder:
+            found += _lines((folder / included[1]).read_text(encoding="utf-8"), included[1], folder)
         elif line.lstrip().startswith("#"):
-            raise AsmError(f"{path.name}:{number}: only #include is known")
+            raise AsmError(f"{name}:{number}: only #include is known")
         else:
-            found.append((" ".join(line.split("//")[0].split()), f"{path.name}:{number}"))
+            found.append((" ".join(line.split("//")[0].split()), f"{name}:{number}"))
     return found
 
 
@@ -227,6 +227,11 @@ def parse(path: Path) -> Program:
     Raises:
         AsmError: a statement that is not understood.
     """
+    return parse_text(path.read_text(encoding="utf-8"), path.name, path.parent)
+
+
+def parse_text(text: str, name: str = "text", folder: Path | None = None) -> Program:
+    """The program that `text` holds; `folder` is where #include looks."""
     program = Program()
-    _Reader(program).read(_lines(path))
+    _Reader(program).read(_lines(text, name, folder))
     return program

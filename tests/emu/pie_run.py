@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from pie import POISON, Machine
@@ -72,6 +71,63 @@ def run_linear(name: str, case: Case, vectors: slice) -> tuple[np.ndarray, int]:
     return found.reshape(batch, -1), machine.count
 
 
-def kernel_file(name: str) -> Path:
-    """Where a kernel stands."""
-    return KERNELS / f"{name}.S"
+def run_quant_halves(x: np.ndarray) -> int:
+    """Instructions of tlm_k_s3_absmax and tlm_k_s3_codes over x [np]."""
+    machine = Machine()
+    place, call = machine.memory.place, machine.code(program("tlm_k_s3_quant")).call
+    blocks = (len(x) + 31) // 32
+    at, codes = place(x.tobytes(), "x", writable=False, align=16), place(poison(len(x)), "codes", align=16)
+    sums = place(poison(4 * blocks), "sums", align=4)
+    inverse = place(bytes(4 * blocks), "inverse", writable=False, align=4)
+    call("tlm_k_s3_absmax", [at, len(x), sums])
+    call("tlm_k_s3_codes", [at, codes, inverse, 4, sums, len(x)])
+    return machine.count
+
+
+def run_score(pages: np.ndarray, q: np.ndarray, ks: np.ndarray, qa: float, offset: int) -> tuple[np.ndarray, int]:
+    """scores [pages*16] for K [pages, dims, 16] at `offset` of each page, and the instruction count."""
+    machine = Machine()
+    place = machine.memory.place
+    count, dims = len(pages), len(q)
+    at = [place(poison(offset) + page.tobytes(), "page", writable=False, align=16) for page in pages]
+    out = place(poison(64 * count), "scores", align=16)
+    args = struct.pack(
+        "<7If",
+        place(struct.pack(f"<{count}I", *at), "pages", writable=False, align=4),
+        offset,
+        place(q.tobytes() + poison(1), "q", writable=False, align=1),
+        place(ks.tobytes(), "ks", writable=False, align=16),
+        out,
+        dims,
+        count,
+        qa,
+    )
+    code = machine.code(program("tlm_k_s3_attn_i8"))
+    code.call("tlm_k_s3_score_i8", [place(args, "args", writable=False, align=4)])
+    return np.frombuffer(machine.memory.read(out, 64 * count), np.float32), machine.count
+
+
+def run_mix(w: np.ndarray, v: np.ndarray, scale: np.float32, out: np.ndarray) -> tuple[bytes, int]:
+    """The bytes of `out` [dims] after V [2, dims, 16] was mixed in by codes w [32], and the instruction count."""
+    machine = Machine()
+    place = machine.memory.place
+    at = place(out.tobytes(), "out", align=4)
+    args = [
+        place(w.tobytes(), "w", writable=False, align=16),
+        place(v[0].tobytes(), "v0", writable=False, align=16),
+        place(v[1].tobytes(), "v1", writable=False, align=16),
+        len(out),
+        place(np.float32(scale).tobytes(), "scale", writable=False, align=4),
+        at,
+    ]
+    machine.code(program("tlm_k_s3_attn_i8")).call("tlm_k_s3_mix_i8", args)
+    return machine.memory.read(at, out.nbytes), machine.count
+
+
+def run_score_pages(pages: int, dims: int) -> tuple[int, int]:
+    """Instructions of the scores over `pages` pages and of a mix over one block of 32 positions."""
+    zeros = np.zeros((pages, dims, 16), np.int8)
+    ks = np.zeros(16 * pages, np.float32)
+    _, score = run_score(zeros, zeros[0, :, 0], ks, 1.0, 0)
+    _, mix = run_mix(np.zeros(32, np.int8), zeros[:2], np.float32(1), np.zeros(dims, np.float32))
+    return score, mix
