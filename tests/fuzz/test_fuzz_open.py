@@ -9,6 +9,7 @@ from pathlib import Path
 import cbuild
 import numpy as np
 import pytest
+
 from tinyexport import tok
 from tinyexport.blob.content import BlobContent
 from tinyexport.blob.schema import PosKind
