@@ -27,6 +27,8 @@ PROMPT = (
 )
 REPLY_TOKENS = 64
 CPU_HZ = 240e6
+KERNEL_CYCLES = 0.8  # a q4_0 weight on one core's vector unit, read from SRAM
+Q4_BYTES = 18 / 32  # a q4_0 weight with its share of the scale
 
 #: Flash mode -> SPI clock in Hz, data clocks a byte, overhead clocks of a line fill.
 TIERS = {
@@ -84,11 +86,16 @@ def modelled(row: BenchRow, facts: Info) -> float | None:
     for pattern, value in ((r"\bexpf\b", 269.0), (r"\btanhf\b", 300.0), (r"\bdivi", 54.0)):
         if re.search(pattern, row.name.lower()) and "cycle" in row.unit:
             return value
+    tier = tier_of(text) or tier_of(facts.flash_mode)
+    size = re.search(r"\b(16|32|64)\s*b", text)
+    line = int(size[1]) if size else facts.cache_line
+    cores = 2 if re.search(r"2 core|two core|both", text) else 1
+    if re.search(PART_WORDS[4], row.name.lower()) and re.search(r"cycles? ?(/|a|per) ?weight", row.unit):
+        if "sram" in text:
+            return KERNEL_CYCLES / cores
+        return line_cycles(tier, line, cores) / (line / Q4_BYTES) if tier and line else None
     if re.search(PART_WORDS[1], row.name.lower()) and "cycle" in row.unit:
-        tier = tier_of(text) or tier_of(facts.flash_mode)
-        size = re.search(r"(16|32|64)\s*b", text)
-        line = int(size[1]) if size else facts.cache_line
-        return line_cycles(tier, line, 2 if re.search(r"2 core|two core|both", text) else 1) if tier and line else None
+        return line_cycles(tier, line, cores) if tier and line else None
     return None
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .device import ConversationLostError, Device, checked
+from .device import ConversationLostError, Device
 from .errors import ChatError
 from .reply import Reply, Token
+from .settings import checked
 
 #: What a person types -> name of the sampling option.
 KEYS = {

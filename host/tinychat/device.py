@@ -11,7 +11,6 @@ with Device.open("auto") as device:          # or "/dev/ttyACM0", "COM3", "socke
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,14 +21,11 @@ from .faults import UPLOAD_HINT, make
 from .protocol import ANY_POSITION, AUTO, Error, GenerateFlag, Mode, ModelState, SettingsField
 from .reply import KV_NAMES, Info, Reply
 from .session import Clock, Session, SessionOverError
+from .settings import FLOATS, MODES, SAMPLING, checked, setting_names, shortest, wire_value
 from .stream import ReplyStream
 from .transport import SimOptions, Transport, open_transport
 from .upload import Progress, Upload, read_blob
 from .wire import Packet
-
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "max_tokens")
-MODES = tuple(m.name.lower() for m in Mode)
-FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
 
 
 @dataclass(frozen=True)
@@ -311,7 +307,12 @@ class Device:
         for which in range(self.info().benches):
             rows: dict[str, BenchRow] = {}  # by name: a repeated answer changes nothing
             self.session.call(
-                "bench", patience=120.0, on_event=partial(_keep_row, rows), which=which, argument=argument
+                "bench",
+                retry=30.0,  # a measurement does not look at the line while it runs, and one sent twice runs twice
+                patience=120.0,
+                on_event=partial(_keep_row, rows),
+                which=which,
+                argument=argument,
             )
             yield from rows.values()
 
@@ -339,54 +340,3 @@ def _keep_row(rows: dict[str, BenchRow], packet: Packet) -> None:
     if packet.name == "bench_row":
         v = packet.values
         rows[v["name"]] = BenchRow(v["name"], v["value"], v["unit"], v["note"])
-
-
-def setting_names() -> tuple[str, ...]:
-    """Names of all settings, as in PROTOCOL.md."""
-    return tuple(f.name.lower() for f in SettingsField if f.name)
-
-
-def shortest(value: float) -> float:
-    """The number with the fewest digits that is the same float32: 0.7, not 0.699999988079071."""
-    bits = struct.pack("<f", value)
-    return next((n for d in range(1, 9) if struct.pack("<f", n := float(f"{value:.{d}g}")) == bits), value)
-
-
-def checked(name: str, value: Any) -> Any:
-    """`value` as the setting `name` takes it. Raises `ChatError` for what can not be one."""
-    if name == "mode" and value in MODES:
-        return value
-    if name == "kv_type" and value in (*KV_NAMES, "auto"):
-        return value
-    if name in ("mode", "kv_type"):
-        known = MODES if name == "mode" else (*KV_NAMES, "auto")
-        raise ChatError(f"{name} can not be '{value}'.", "one of " + ", ".join(known))
-    try:
-        number = float(value) if name in FLOATS else int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ChatError(f"{name} can not be '{value}'.", "it is a number") from None
-    bad = number < 0 or number != number or number > 0xFFFFFFFF
-    bad = bad or (name == "top_p" and not 0 < number <= 1) or (name == "min_p" and number >= 1)
-    bad = bad or (name == "repeat_penalty" and number < 1) or (name in ("brightness", "echo") and number > 255)
-    if bad or (name == "temperature" and number > 100):
-        raise ChatError(f"{name} can not be {value}.", RANGES.get(name, "it is a number from 0 on"))
-    return number
-
-
-RANGES = {
-    "temperature": "from 0 (always the likeliest token) to about 2",
-    "top_p": "above 0, at most 1 (1 = off)",
-    "min_p": "from 0 (off) to below 1",
-    "repeat_penalty": "from 1 (off)",
-    "brightness": "percent",
-    "echo": "0 or 1",
-}
-
-
-def wire_value(name: str, value: Any) -> Any:
-    """A setting as the protocol writes it."""
-    if name == "mode":
-        return MODES.index(value) if value in MODES else value
-    if name == "kv_type":
-        return KV_NAMES.index(value) if value in KV_NAMES else AUTO
-    return value

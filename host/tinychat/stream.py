@@ -61,7 +61,7 @@ class ReplyStream:
     @property
     def heard(self) -> bool:
         """True when the device has begun the reply: `accepted` came, or what follows it."""
-        return self.accepted is not None or self.tokens > 0 or self.done is not None
+        return self.accepted is not None or self.tokens > 0 or bool(self._ahead) or self.done is not None
 
     def again(self) -> ReplyStream:
         """The same request as a new one, on a line that was mended. Only for a stream that was not heard."""

@@ -13,6 +13,7 @@ from .session import RETRY_S, Session, SessionOverError
 from .transport_sim import check_blob_file
 from .wire import Packet
 
+SLOW_RETRY_S = 5.0  # erasing and loading take seconds on a chip: asking again sooner only adds work
 BEGIN_PATIENCE_S = 60.0  # a slot may be erased first
 VERIFY_PATIENCE_S = 60.0  # between two `progress` messages
 MAX_BREAKS = 8  # reconnects in a row that brought nothing forward
@@ -64,6 +65,7 @@ class Upload:
         begun = self._session.call(
             "upload_begin",
             "upload_is",
+            retry=SLOW_RETRY_S,
             patience=BEGIN_PATIENCE_S,
             slot=self._slot,
             size=len(self._blob),
@@ -75,9 +77,9 @@ class Upload:
         self._chunk = max(16, min(MAX_CHUNK, limit - 16) // 16 * 16)
         self._window = max(self._chunk, begun.window)
         self._send(begun.offset)
-        self._session.call("upload_verify", patience=VERIFY_PATIENCE_S, on_event=self._verifying)
+        self._session.call("upload_verify", retry=SLOW_RETRY_S, patience=VERIFY_PATIENCE_S, on_event=self._verifying)
         self._progress("activate", len(self._blob), len(self._blob))
-        self._session.call("upload_activate", patience=VERIFY_PATIENCE_S)
+        self._session.call("upload_activate", retry=SLOW_RETRY_S, patience=VERIFY_PATIENCE_S)
 
     def _verifying(self, packet: Packet) -> None:
         if packet.name == "progress":

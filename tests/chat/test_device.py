@@ -10,7 +10,7 @@ import pytest
 from fake_device import FakeClock, FakeDevice, FakeLink, Faults, make_blob, reply_pieces
 
 from tinychat import ChatError, Device
-from tinychat.device import ConversationLostError, shortest
+from tinychat.device import ConversationLostError
 from tinychat.errors import (
     BlobFileError,
     DeviceError,
@@ -21,6 +21,7 @@ from tinychat.errors import (
     WrongFirmwareError,
 )
 from tinychat.protocol import Error, ModelState
+from tinychat.settings import shortest
 
 Connect = Callable[..., tuple[Device, FakeDevice, FakeLink]]
 

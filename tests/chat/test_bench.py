@@ -1,0 +1,59 @@
+"""The figures that `tinychat bench` puts beside a board's own: those of the published cost model."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinychat import bench
+from tinychat.device import BenchRow
+from tinychat.reply import Info
+
+S3 = Info({"chip": "esp32s3 rev 0.2", "flash_mode": "QIO 80 MHz", "cache_line": 64})
+
+
+@pytest.mark.parametrize(
+    ("mode", "line", "cycles"),
+    [
+        ("DIO 80 MHz", 32, 468),
+        ("DIO 80 MHz", 64, 852),
+        ("QIO 80 MHz", 16, 168),
+        ("QIO 80 MHz", 32, 264),
+        ("QIO 80 MHz", 64, 456),
+        ("QIO 120 MHz", 64, 312),
+    ],
+)
+def test_cycles_of_a_line_fill(mode: str, line: int, cycles: float) -> None:
+    row = BenchRow("line fill", 1.0, "cycles", f"{mode}, {line} B, 1 core")
+    assert bench.modelled(row, S3) == pytest.approx(cycles)
+    facts = Info({"chip": "ESP32-S3", "flash_mode": mode, "cache_line": line})
+    assert bench.modelled(BenchRow("line fill", 1.0, "cycles", ""), facts) == pytest.approx(cycles)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "note", "value"),
+    [
+        ("expf", "cycles", "", 269),
+        ("tanhf", "cycles", "", 300),
+        ("divide", "cycles", "", 54),
+        ("line fill", "cycles", "QIO 80 MHz, 64 B, 2 cores", 456 * 1.06),
+        ("kernel q4_0 from SRAM", "cycles/weight", "1 core", 0.8),
+        ("kernel q4_0 from flash", "cycles/weight", "2 cores", 456 * 1.06 / (64 * 32 / 18)),
+        ("free heap", "KB", "", None),
+        ("jedec id", "", "c84017", None),
+    ],
+)
+def test_rows_of_the_five_measurements(name: str, unit: str, note: str, value: float | None) -> None:
+    got = bench.modelled(BenchRow(name, 1.0, unit, note), S3)
+    assert got == (None if value is None else pytest.approx(value))
+    assert bench.part_of(name) in (1, 3, 4, 5)
+
+
+def test_nothing_is_modelled_for_another_chip() -> None:
+    desk = Info({"chip": "this computer", "flash_mode": "file", "cache_line": 0})
+    assert bench.modelled(BenchRow("expf", 20.0, "cycles", ""), desk) is None
+
+
+def test_what_is_missing_is_named() -> None:
+    rows = [bench.Row("line fill", 470, "cycles", 456, "", 1), bench.Row("decode", 9, "tok/s", None, "", 0)]
+    facts = Info({"flash_mode": "QIO 80 MHz"})
+    assert [text[:3] for text in bench.missing(rows, facts)] == ["(3)", "(4)", "(5)"]
