@@ -147,6 +147,15 @@ def plain_forward(w: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor
     return norm(x, "norm") @ w["output.weight"].T
 
 
+def test_a_config_beside_is_another_files(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(encode(weights(True), 0, True))
+    for name in ("config.json", "mine.json"):
+        (tmp_path / name).write_text('{"rope_theta": 77.0}')
+    assert loaders.load(str(tmp_path / "model.bin")).config["rope_theta"] == 10000.0
+    given = loaders.load(str(tmp_path / "model.bin"), config=str(tmp_path / "mine.json"))
+    assert given.config["rope_theta"] == 77.0
+
+
 def test_the_tokenizer_beside_is_found(tmp_path: Path) -> None:
     for name in ("stories_model.bin", "tok512.bin"):
         (tmp_path / name).write_bytes(encode(weights(True), 0, True))

@@ -53,10 +53,12 @@ def _is_ternary(parts: Parts) -> bool:
     )
 
 
-def _decide(parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, latent: bool) -> Decision:
+def _decide(
+    parts: Parts, size: Sizes, settings: Settings, usual: InputQuant, latent: bool, likely_eps: float
+) -> Decision:
     context = context_of(parts, settings, learned=False)
     pairing = "half" if settings.model_type in ("bitnet", "bitlm") else None
-    eps = norm_eps(settings, 1e-5)
+    eps = norm_eps(settings, likely_eps)
     return Decision(
         norm_kind=NormKind.RMS,
         norm_eps=eps,
@@ -84,14 +86,14 @@ def decide_hf(parts: Parts, size: Sizes, settings: Settings) -> Decision:
         settings.facts["ternary"] = Fact("latent", "assumed", note)
     else:
         settings.facts["ternary"] = Fact("packed" if parts.packed_scale else "exact", "read")
-    return _decide(parts, size, settings, InputQuant.CLAMP, latent)
+    return _decide(parts, size, settings, InputQuant.CLAMP, latent, likely_eps=1e-5)
 
 
 def decide_bitlm(parts: Parts, size: Sizes, settings: Settings) -> Decision:
     """Plain BitLinear layers: no extra norms, inputs in full precision unless the config says otherwise."""
     given = settings.options.arch is not None or settings.options.ternary is not None
     settings.facts["ternary"] = Fact("exact" if _is_ternary(parts) else "latent", "given" if given else "read")
-    return _decide(parts, size, settings, InputQuant.PLAIN, latent=True)
+    return _decide(parts, size, settings, InputQuant.PLAIN, latent=True, likely_eps=1e-6)
 
 
 BITNET = Arch(

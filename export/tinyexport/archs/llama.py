@@ -34,7 +34,10 @@ def _positions(parts: Parts, settings: Settings) -> str:
     """How a model without a position table knows positions: its config or its RoPE buffers tell, else a guess."""
     if settings.model_type in _PAIRING and settings.options.positions is None:
         return "rope"
-    turns = settings.get("theta") is not None or any("rope" in line or "freq" in line for line in parts.left_out)
+    buffers = " ".join(line.partition(":")[0] for line in parts.left_out).lower()
+    turns = settings.get("theta") is not None or any(
+        word in buffers for word in ("rope", "rotary", "freq", "cos", "sin")
+    )
     note = "there is no position table; it may also be none or sinusoidal, see --probe"
     kind = str(settings.fact("positions", settings.options.positions, "rope" if turns else None, "rope", note))
     if kind not in _POSITIONS:

@@ -24,6 +24,9 @@ _READERS: dict[str, Callable[[Path, RawCheckpoint], None]] = {
 }
 
 
+_SELF_DESCRIBING = ("gguf", "llama2c")  # a config.json beside these describes another file
+
+
 def load(path: str, *, config: str | None = None, tokenizer: str | None = None) -> RawCheckpoint:
     """Read a checkpoint with its config and tokenizer.
 
@@ -43,10 +46,9 @@ def load(path: str, *, config: str | None = None, tokenizer: str | None = None) 
         raw.sources[file.name] = beside.sha256(file)
     if not raw.tensors:
         raise CheckpointError(f"{weights[0].name} holds no tensors", "name a file with the model's weights")
-    if raw.format != "gguf":
+    if raw.format not in _SELF_DESCRIBING or config is not None:
         beside.find_config(weights[0], raw, config)
-        beside.find_tokenizer(weights[0], raw, tokenizer)
-    elif tokenizer is not None:
+    if raw.gguf_tokenizer is None or tokenizer is not None:
         raw.gguf_tokenizer = None
         beside.find_tokenizer(weights[0], raw, tokenizer)
     return raw
