@@ -7,7 +7,7 @@ static bool within(uint32_t value, uint32_t most)
     return value >= 1u && value <= most;
 }
 
-static bool finite(float x)
+static bool is_finite(float x)
 {
     return (tlm_bits(x) & TLM_ABS_MASK) < TLM_INF_BITS;
 }
@@ -23,8 +23,8 @@ tlm_err tlm_check_spec(tlm_model *m)
     TLM_CHECK(TLM_ERR_FORMAT, m->section_bytes[TLM_SECTION_SPEC] == sizeof *s + s->n_layers * sizeof(tlm_layer_rec));
     TLM_CHECK(TLM_ERR_FORMAT, s->norm_kind < TLM_NORM_KIND_COUNT && s->pos_kind < TLM_POS_KIND_COUNT &&
                                   s->act < TLM_ACT_COUNT && s->input_quant < TLM_INPUT_QUANT_COUNT);
-    TLM_CHECK(TLM_ERR_FORMAT, finite(s->norm_eps) && s->norm_eps >= 0.0f);
-    TLM_CHECK(TLM_ERR_FORMAT, finite(s->attn_scale) && s->attn_scale > 0.0f);
+    TLM_CHECK(TLM_ERR_FORMAT, is_finite(s->norm_eps) && s->norm_eps >= 0.0f);
+    TLM_CHECK(TLM_ERR_FORMAT, is_finite(s->attn_scale) && s->attn_scale > 0.0f);
     TLM_CHECK(TLM_ERR_FORMAT, s->rope_dims % 2u == 0 && s->rope_dims <= s->head_dim);
     TLM_CHECK(TLM_ERR_FORMAT, (s->rope_dims != 0) == (s->pos_kind == TLM_POS_KIND_ROPE));
     TLM_CHECK(TLM_ERR_FORMAT, s->reserved_id == 0);
