@@ -12,8 +12,10 @@ from bare import CONFIG, CONTEXT, DIM, FFN, LAYERS, VOCAB, assert_same, fused, i
 
 from tinyexport import archs, loaders
 from tinyexport.archs import ArchOptions
+from tinyexport.archs.ternary import looks_latent
 from tinyexport.blob.schema import Act, FfnKind, NormKind, PosKind
 from tinyexport.errors import CheckpointError, ConfigError
+from tinyexport.spec import LINEAR_TENSORS
 
 # One rule a line: pattern in the names of `families` -> another spelling.
 SPELLINGS = {
@@ -267,6 +269,17 @@ class TestFacts:
             identify(tensors | gains, {"n_heads": 4})
 
 
+def trained_through_ste(rng: np.random.Generator, rows: int, cols: int) -> np.ndarray:
+    """Latent weights after gradient steps on ||X (ternary(W) - T)||^2, taken as if ternary() were the identity."""
+    weight, target = rng.standard_normal((rows, cols)), rng.standard_normal((rows, cols))
+    for _ in range(150):
+        scale = np.abs(weight).mean()
+        ternary = np.clip(np.rint(weight / scale), -1, 1) * scale
+        x = rng.standard_normal((cols, 2 * cols))
+        weight -= 0.03 * ((ternary - target) @ x) @ x.T / (2 * cols)
+    return weight.astype(np.float32)
+
+
 class TestPublished:
     """What the published tiny models look like, as far as their pages tell."""
 
@@ -300,6 +313,32 @@ class TestPublished:
         assert len(checkpoint.ternary) == 7 * LAYERS
         assert checkpoint.facts["ternary"].origin == "read"
         assert not archs.identify(raw, ArchOptions(ternary=False)).ternary
+
+    def test_latent_weights_are_known_by_their_crowding(self) -> None:
+        """Steps of a straight-through estimator towards a random target leave weights at the rounding threshold."""
+        rng = np.random.default_rng(2)
+        tensors = {n: v for n, v in rms_gpt().items() if "pos_emb" not in n}
+        for name in tensors:
+            if "_proj" in name or "ffn" in name:
+                tensors[name] = trained_through_ste(rng, *tensors[name].shape)
+        guessed = identify(tensors, {"n_heads": 4})
+        assert guessed.arch == "bitlm"
+        assert guessed.facts["ternary"].origin == "assumed"
+        assert {"ternary": False} in archs.undecided(guessed)
+        assert {"ternary": True} not in archs.undecided(guessed)
+        assert not identify(tensors, {"n_heads": 4}, ternary=False).ternary
+        assert identify(tensors, {"n_heads": 4}, arch="llama").arch == "llama"
+
+    @pytest.mark.parametrize("draw", ["standard_normal", "uniform", "laplace", "logistic"])
+    def test_ordinary_weights_do_not_look_latent(self, draw: str) -> None:
+        rng = np.random.default_rng(3)
+        weights = getattr(rng, draw)(size=(64, 64)) - (0.5 if draw == "uniform" else 0.0)
+        assert not looks_latent([weights])
+
+    def test_trained_float_models_do_not_look_latent(self, shared: Path) -> None:
+        for name in ("tinytalk-pruned", "stories260k"):
+            tensors = archs.identify(loaders.load(str(shared / "checkpoints" / name))).tensors
+            assert not looks_latent([v for n, v in tensors.items() if n.rsplit(".", 1)[-1] in LINEAR_TENSORS])
 
     def test_positions_without_a_table_are_doubted(self) -> None:
         tensors = {n: v for n, v in rms_gpt().items() if "pos_emb" not in n}

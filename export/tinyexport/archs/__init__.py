@@ -28,8 +28,6 @@ ARCHS: dict[str, Arch] = {
     arch.name: arch for arch in (bitnet.BITNET, bitnet.BITLM, gpt_neo.ARCH, gpt2.ARCH, rms_gpt.ARCH, llama.ARCH)
 }
 
-_TERNARY_TAGS = frozenset(("bitnet", "b1.58", "1-bit", "1.58-bit", "ternary", "bitlinear"))
-
 
 def identify(raw: RawCheckpoint, options: ArchOptions | None = None) -> Checkpoint:
     """The model that `raw` holds; CheckpointError or ConfigError when it is not one that is known."""
@@ -126,8 +124,8 @@ def _private(name: str, parts: Parts, settings: Settings, tags: Iterable[str]) -
 def _by_tensors(parts: Parts, settings: Settings, tags: Iterable[str]) -> Arch:
     if settings.options.ternary or bitnet.says_bitlinear(settings.config):
         return bitnet.BITLM
-    tagged = not _TERNARY_TAGS.isdisjoint(tags) and settings.options.ternary is None
     for arch in ARCHS.values():
         if arch.fits(parts):
-            return bitnet.BITLM if tagged and arch is llama.ARCH else arch
+            undecided_ternary = arch is llama.ARCH and settings.options.ternary is None
+            return bitnet.BITLM if undecided_ternary and bitnet.is_latent(parts, settings, tags) else arch
     raise CheckpointError("the tensors fit no known architecture", f"name one with --arch: {', '.join(ARCHS)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..blob.schema import Act, InputQuant, NormKind, PosKind
@@ -10,15 +12,30 @@ from ..spec import LINEAR_TENSORS, Fact
 from . import ternary
 from .base import Arch, Decision, Sizes, context_of, norm_eps, rope_plan, windows
 from .collect import Parts
+from .names import FUSED
 from .settings import Settings
 
 _UNIT_TOLERANCE = 1e-6
+_TAGS = frozenset(("bitnet", "b1.58", "1-bit", "1.58-bit", "ternary", "bitlinear"))
 _BITLM_KEYS = ("bitlinear", "bitnet", "ternary", "use_bitlinear", "b158")
 
 
 def says_bitlinear(config: dict[str, object]) -> bool:
     """Whether a config without model_type tells that its linear layers are BitLinear."""
     return any(config.get(key) is True for key in _BITLM_KEYS) or str(config.get("linear", "")).lower() == "bitlinear"
+
+
+def is_latent(parts: Parts, settings: Settings, tags: Iterable[str]) -> bool:
+    """Whether a bare Llama-shaped state dict was trained as ternary: its card says so, or its weights look so."""
+    if not _TAGS.isdisjoint(tags):
+        settings.facts["ternary"] = Fact("latent", "read", "tag of the model card")
+        return True
+    linear = (v for name, v in parts.tensors.items() if name.rsplit(".", 1)[-1] in (*LINEAR_TENSORS, *FUSED))
+    if ternary.looks_latent(linear):
+        note = "weights crowd at the threshold of ternary rounding, as BitLinear leaves them; else say --arch llama"
+        settings.facts["ternary"] = Fact("latent", "assumed", note)
+        return True
+    return False
 
 
 def input_quant(parts: Parts, settings: Settings, eps: float, usual: InputQuant) -> InputQuant:
@@ -92,7 +109,9 @@ def decide_hf(parts: Parts, size: Sizes, settings: Settings) -> Decision:
 def decide_bitlm(parts: Parts, size: Sizes, settings: Settings) -> Decision:
     """Plain BitLinear layers: no extra norms, inputs in full precision unless the config says otherwise."""
     given = settings.options.arch is not None or settings.options.ternary is not None
-    settings.facts["ternary"] = Fact("exact" if _is_ternary(parts) else "latent", "given" if given else "read")
+    if _is_ternary(parts):
+        settings.facts["ternary"] = Fact("exact", "read")
+    settings.facts.setdefault("ternary", Fact("latent", "given" if given else "read"))
     return _decide(parts, size, settings, InputQuant.PLAIN, latent=True, likely_eps=1e-6)
 
 

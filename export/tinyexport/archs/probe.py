@@ -24,6 +24,8 @@ def undecided(checkpoint: Checkpoint) -> list[dict[str, Any]]:
         for pairing in pairings:
             change = {"heads": count, "rope": pairing}
             out.append({k: v for k, v in change.items() if v is not None and v != assumed[k]})
+    if "ternary" in assumed:
+        assumed["ternary"] = bool(assumed["ternary"])  # "latent" is what the option True gives
     for name, values in _alone(checkpoint).items():
         if name in assumed:
             out += [{name: value} for value in values if value != assumed[name]]
