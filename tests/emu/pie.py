@@ -98,6 +98,7 @@ class Machine:
         self.memory = Memory()
         self.a = [0] * 16
         self.f = [0.0] * 16
+        self.b = [False] * 16
         self.q = [bytes([POISON]) * 16 for _ in range(8)]
         self.accx = 0
         self.qacc = 0
@@ -113,8 +114,8 @@ class Machine:
         return Code(self, program, base)
 
 
-OPERAND = re.compile(r"(a|f|q)(\d+)$")
-COUNTS = {"a": 16, "f": 16, "q": 8}
+OPERAND = re.compile(r"(a|f|q|b)(\d+)$")
+COUNTS = {"a": 16, "f": 16, "q": 8, "b": 16}
 
 
 class Code:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from pie_host import make_case
-from pie_run import run_linear, run_quant_halves, run_score_pages
+from pie_run import run_floats, run_linear, run_quant_halves, run_score_pages
 
 TABLE = Path(__file__).with_name("pie_counts.json")
 ROWS = 128
@@ -35,16 +35,29 @@ def linear_counts() -> dict[str, dict[str, float]]:
 
 
 def other_counts() -> dict[str, dict[str, float]]:
-    """Quantisation of 128 and 512 values; scores and mix of one head of 8 dims over 48 positions."""
+    """Quantisation, activation, addition of a vector; attention of one head of 8 dims over 48 positions."""
     found = {}
     rng = np.random.default_rng(0)
     for n in (128, 512):
-        count = run_quant_halves(rng.normal(0, 1, n).astype(np.float32))
-        found[f"quant/{n}"] = {"instructions": count, "per_value": round(count / n, 2)}
+        x = rng.normal(0, 1, n).astype(np.float32)
+        found[f"quant/{n}"] = per(run_quant_halves(x), "per_value", n)
+    x = rng.normal(0, 1, 128).astype(np.float32)
+    found["act_gelu_tanh/128"] = per(run_floats("act", "act_gelu_tanh", x, [0, 128]), "per_value", 128)
+    found["act_silu/128"] = per(run_floats("act", "act_silu", x, [0, 128]), "per_value", 128)
+    found["add/128"] = per(run_floats("add", "add", x, [x, 128]), "per_value", 128)
+    found["max/48"] = per(run_floats("softmax", "max", x, [48]), "per_position", 48)
+    found["exp/48"] = per(run_floats("softmax", "exp", x, [48, np.array([9], np.float32)]), "per_position", 48)
+    found["sum8/48"] = per(run_floats("softmax", "sum8", x, [6]), "per_position", 48)
     score, mix = run_score_pages(3, 8)
-    found["score_i8/8x48"] = {"instructions": score, "per_position": round(score / 48, 2)}
-    found["mix_i8/8x32"] = {"instructions": mix, "per_position": round(mix / 32, 2)}
+    found["score_i8/8x48"] = per(score, "per_position", 48)
+    found["mix_i8/8x32"] = per(mix, "per_position", 32)
+    found["quant/32"] = per(run_quant_halves(x[:32]), "per_value", 32)
     return found
+
+
+def per(instructions: int, unit: str, count: int) -> dict[str, float]:
+    """An entry of the table."""
+    return {"instructions": instructions, unit: round(instructions / count, 2)}
 
 
 def all_counts() -> dict[str, dict[str, float]]:
@@ -52,18 +65,26 @@ def all_counts() -> dict[str, dict[str, float]]:
     return linear_counts() | other_counts()
 
 
-# What the C around the kernels takes, in instructions a unit: counted by hand on the shape of the loops, not measured.
+# What the C around the kernels takes, in instructions a unit: estimated from the shape of the loops, not measured.
 CALLER = {
     "linear call": 120,  # arguments, scales_fit over 4 blocks, entry and return
-    "quantised block": 70,  # a division (about 40) and the scale
-    "head": 500,  # query codes, a call each of score and mix, -0.0, 1/Z
-    "position of a head": 62,  # peak and max 9, exp 30, sum 8, w = e*vs 7, its share of a block's codes 8
+    "scale": 70,  # of a quantised block: a division (about 40) and the rest
+    "head": 380,  # query codes 210, calls 60, -0.0 and 1/Z over 8 dims 95
+    "block of positions": 130,  # of a head: a scale, and the calls of quantisation and mix
+    "position of a head": 8,  # w = e*vs
     "normed value": 14,
-    "activated value": 75,  # gelu_tanh: exp and a division
-    "added value": 5,
     "cached value": 14,  # kv_store
     "ranked logit": 6,  # the top candidate while rows stream
 }
+
+
+def attention(counts: dict[str, dict[str, float]], positions: int) -> float:
+    """Instructions of one head of 8 dims over `positions`."""
+    blocks = (positions + 31) // 32
+    steps = ("max/48", "exp/48", "sum8/48", "score_i8/8x48")
+    a_position = sum(counts[k]["per_position"] for k in steps) + 1 + CALLER["position of a head"]
+    a_block = counts["quant/32"]["instructions"] + counts["mix_i8/8x32"]["instructions"] + CALLER["block of positions"]
+    return CALLER["head"] + positions * a_position + blocks * a_block
 
 
 def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int) -> dict[str, float]:
@@ -79,26 +100,22 @@ def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int) -> 
         return counts[f"{kernel}/{n}{tail}"]["per_weight"]
 
     layers, d, ffn, heads, vocabulary = 8, 128, 512, 16, 14_019
-    per = CALLER
-    positions = position + 1
-    score, mix = counts["score_i8/8x48"]["per_position"], counts["mix_i8/8x32"]["per_position"]
     blocks = 3 * d // 32 + ffn // 32
-    parts = {
-        "core weights": layers * (4 * d * d * weights(128) + d * ffn * weights(128) + ffn * d * weights(512)),
-        "head weights": 0 if batch > 1 else vocabulary * d * weights(128),
-        "calls": layers * 6 * per["linear call"] / batch,
-        "quantisation": layers
-        * (
-            3 * counts["quant/128"]["instructions"]
-            + counts["quant/512"]["instructions"]
-            + blocks * per["quantised block"]
-        ),
-        "attention": layers * heads * (per["head"] + positions * (score + mix + per["position of a head"])),
-        "norms, activation, residuals, cache": layers
-        * (2 * d * per["normed value"] + ffn * per["activated value"] + 5 * d * per["added value"])
-        + layers * 2 * d * per["cached value"],
-        "ranking": 0 if batch > 1 else vocabulary * per["ranked logit"],
+    quant = 3 * counts["quant/128"]["instructions"] + counts["quant/512"]["instructions"]
+    a_layer = {
+        "core weights": 4 * d * d * weights(128) + d * ffn * weights(128) + ffn * d * weights(512),
+        "calls": 6 * CALLER["linear call"] / batch,
+        "quantisation": quant + blocks * CALLER["scale"],
+        "attention": heads * attention(counts, position + 1),
+        "activation": ffn * counts["act_gelu_tanh/128"]["per_value"],
+        "norms": 2 * d * CALLER["normed value"],
+        "biases and residuals": (4 * d + ffn) * counts["add/128"]["per_value"],
+        "cache": 2 * d * CALLER["cached value"],
     }
+    parts = {name: layers * value for name, value in a_layer.items()}
+    if batch == 1:
+        parts["head weights"] = vocabulary * d * weights(128)
+        parts["ranking"] = vocabulary * CALLER["ranked logit"]
     return {**parts, "total": sum(parts.values())}
 
 

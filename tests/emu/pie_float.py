@@ -7,6 +7,7 @@ binary32 result for + - * (53 >= 2*24 + 2), subnormals included.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FLOAT = struct.Struct("<f")
 WORD = struct.Struct("<I")
+DOUBLE = struct.Struct("<d")
+DOUBLE_BITS = struct.Struct("<Q")
 INFINITY = float("inf")
 
 
@@ -47,6 +50,67 @@ def _float_alu(name: str, work: Callable[[float, float], float]) -> None:
 _float_alu("add.s", lambda s, t: s + t)
 _float_alu("sub.s", lambda s, t: s - t)
 _float_alu("mul.s", lambda s, t: s * t)
+
+
+def _fused(addend: float, product: float) -> float:
+    """addend + product in one rounding to binary32; a product of two binary32 values is exact in binary64.
+
+    The sum is first rounded to odd in binary64: the last bit then says whether something was lost.
+    """
+    total = addend + product
+    if total - total != 0.0:
+        return total
+    part = total - addend
+    lost = (addend - (total - part)) + (product - part)
+    if lost and not DOUBLE_BITS.unpack(DOUBLE.pack(total))[0] & 1:
+        total = math.nextafter(total, math.inf if lost > 0 else -math.inf)
+    return to_single(total)
+
+
+def _fused_alu(name: str, sign: float) -> None:
+    """FR[r] = FR[r] + FR[s] * FR[t] (madd) or FR[r] - FR[s] * FR[t] (msub), rounded once."""
+
+    def build(m: Machine, r: int, s: int, t: int) -> Step:
+        f = m.f
+
+        def step() -> None:
+            f[r] = _fused(f[r], sign * f[s] * f[t])
+
+        return step
+
+    TABLE[name] = ("f f f", build, 3)
+
+
+_fused_alu("madd.s", 1.0)
+_fused_alu("msub.s", -1.0)
+
+
+@op("olt.s", "b f f")
+def _olt_s(m: Machine, r: int, s: int, t: int) -> Step:
+    """Ordered and less: false where a side is NaN."""
+
+    def step() -> None:
+        m.b[r] = m.f[s] < m.f[t]
+
+    return step
+
+
+@op("movt.s", "f f b")
+def _movt_s(m: Machine, r: int, s: int, t: int) -> Step:
+    def step() -> None:
+        if m.b[t]:
+            m.f[r] = m.f[s]
+
+    return step
+
+
+@op("moveqz.s", "f f a")
+def _moveqz_s(m: Machine, r: int, s: int, t: int) -> Step:
+    def step() -> None:
+        if m.a[t] == 0:
+            m.f[r] = m.f[s]
+
+    return step
 
 
 @op("mov.s", "f f")

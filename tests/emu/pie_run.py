@@ -131,3 +131,13 @@ def run_score_pages(pages: int, dims: int) -> tuple[int, int]:
     _, score = run_score(zeros, zeros[0, :, 0], ks, 1.0, 0)
     _, mix = run_mix(np.zeros(32, np.int8), zeros[:2], np.float32(1), np.zeros(dims, np.float32))
     return score, mix
+
+
+def run_floats(file: str, function: str, x: np.ndarray, rest: list[int | np.ndarray]) -> int:
+    """Instructions of tlm_k_s3_<function>(x, ...); an array among the further arguments is passed by address."""
+    machine = Machine()
+    place = machine.memory.place
+    args = [place(v.tobytes(), "argument", writable=False, align=16) if isinstance(v, np.ndarray) else v for v in rest]
+    code = machine.code(program(f"tlm_k_s3_{file}"))
+    code.call(f"tlm_k_s3_{function}", [place(x.tobytes(), "x", align=16), *args])
+    return machine.count

@@ -134,3 +134,43 @@ void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32
         out[d] = out[d] + (float)sum * *scale;
     }
 }
+
+float tlm_k_s3_max(const float *x, uint32_t n)
+{
+    float top = x[0];
+    need(n >= 1, "values");
+    for (uint32_t i = 1; i < n; i++) {
+        top = x[i] > top ? x[i] : top;
+    }
+    return top;
+}
+
+void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        need(x[i] <= *top, "no score above the largest");
+        x[i] = tlm_exp(x[i] - *top);
+    }
+}
+
+float tlm_k_s3_sum8(const float *x, uint32_t groups)
+{
+    need(groups >= 1, "groups");
+    return tlm_sum8(x, 8u * groups);
+}
+
+void tlm_k_s3_add(float *y, const float *x, uint32_t n)
+{
+    need(at(y, 16) && at(x, 16), "sums");
+    tlm_k_ref_add(y, x, n);
+}
+
+void tlm_k_s3_act_gelu_tanh(float *g, const float *up, uint32_t n)
+{
+    tlm_k_ref_act_gelu_tanh(g, up, n);
+}
+
+void tlm_k_s3_act_silu(float *g, const float *up, uint32_t n)
+{
+    tlm_k_ref_act_silu(g, up, n);
+}

@@ -86,8 +86,13 @@ def test_quantisation_slots_equal_the_reference(library: ctypes.CDLL, name: str)
             assert results[0] == results[1], (n, floor, factor, broken)
 
 
-def attention(library: ctypes.CDLL, name: str, values: dict[str, int], seed: int, poison: bool) -> np.ndarray:
-    """Output [heads, dims] of an attention kernel over random pages; slots after `last` hold any bytes."""
+def attention(
+    library: ctypes.CDLL, name: str, values: dict[str, int], seed: int, poison: bool, broken: str = ""
+) -> np.ndarray | None:
+    """Output [heads, dims] of an attention kernel over random pages, None where it gives up.
+
+    Slots after `last` hold any bytes; `broken` makes the query or the scores overflow.
+    """
     rng = np.random.default_rng(seed)
     dims, heads, kv = values["head_dim"], values["n_heads"], values["n_kv_heads"]
     region = kv * dims * SLOTS
@@ -103,17 +108,18 @@ def attention(library: ctypes.CDLL, name: str, values: dict[str, int], seed: int
             page[: 2 * region].reshape(-1, SLOTS)[:, unused] = 0x80
     table = np.array([p.ctypes.data for p in pages], np.uint64)
     q = aligned(rng.normal(0, 1, heads * dims).astype(np.float32))
+    if broken == "query":
+        q[-1] = np.inf
     out = np.zeros(heads * dims, np.float32)
     scratch = aligned(np.full(1 << 16, 0xA5, np.uint8), 64)
     args = CAttn(
         q.ctypes.data, out.ctypes.data, table.ctypes.data, 0, region, 2 * region, 2 * region + 32, dims, heads, kv
     )
     args.first, args.last, args.head0, args.head1 = values["first"], values["last"], values["head0"], values["head1"]
-    args.scale, args.scratch = 1.0, scratch.ctypes.data
+    args.scale, args.scratch = 1e38 if broken == "scores" else 1.0, scratch.ctypes.data
     function = getattr(library, name)
     function.restype = ctypes.c_bool
-    assert function(ctypes.byref(args))
-    return out
+    return out if function(ctypes.byref(args)) else None
 
 
 def test_attention_slot_equals_the_reference(library: ctypes.CDLL) -> None:
@@ -133,7 +139,14 @@ def test_attention_slot_equals_the_reference(library: ctypes.CDLL) -> None:
         }
         ours = attention(library, "tlm_k_s3_attn_i8", values, trial, poison=True)
         theirs = attention(library, "tlm_k_ref_attn_i8", values, trial, poison=False)
-        assert ours.tobytes() == theirs.tobytes(), values
+        assert ours is not None and theirs is not None and ours.tobytes() == theirs.tobytes(), values
+
+
+@pytest.mark.parametrize("broken", ["query", "scores"])
+def test_attention_reports_what_is_not_finite(library: ctypes.CDLL, broken: str) -> None:
+    values = {"head_dim": 8, "n_heads": 2, "n_kv_heads": 1, "first": 3, "last": 40, "head0": 0, "head1": 2}
+    for name in ("tlm_k_s3_attn_i8", "tlm_k_ref_attn_i8"):
+        assert attention(library, name, values, 1, poison=False, broken=broken) is None
 
 
 def test_attention_scratch_holds_what_is_used(library: ctypes.CDLL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -172,6 +173,39 @@ def test_float_moves_and_conversion() -> None:
     for value, scale in ((-(2**31), 0), (16777217, 0), (-3, 1), (0x7FFFF000, 12), (0, 15)):
         probe = Probe().step(f"float.s f0, a2, {scale}", value)
         assert bits(probe.f[0]) == bits(np.float32(value) * np.float32(2.0**-scale))
+
+
+def test_fused_products_round_once() -> None:
+    """Against rationals: random patterns, cancellation, and sums that are ties before the last bit is seen."""
+    rng = np.random.default_rng(4)
+    raw = rng.integers(0x3F000000, 0x41000000, (200, 3)).astype(np.uint32).view(np.float32)
+    cases = [(float(a), float(x), float(y)) for a, x, y in raw]
+    cases += [(-float(np.float32(x * y)), x, y) for _, x, y in cases[:50]]
+    cases += [
+        (1.0, 2.0**-24, 1.0),
+        (1.0, 2.0**-24, 1.0 + 2.0**-23),
+        (1.0, -(2.0**-25), 1.0 + 2.0**-23),
+        (2.0**60, 1.0, 1.0),
+    ]
+    for a, x, y in cases:
+        probe = Probe(f=[a, a, x, y]).step("madd.s f0, f2, f3; msub.s f1, f2, f3")
+        for found, sign in zip(probe.f, (1, -1), strict=False):
+            exact = Fraction(a) + sign * Fraction(x) * Fraction(y)
+            near = np.float32(found)
+            below, above = np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))
+            distance = abs(Fraction(found) - exact)
+            others = [abs(Fraction(float(v)) - exact) for v in (below, above)]
+            assert distance <= min(others)
+            assert distance < min(others) or not int(near.view(np.uint32)) & 1  # a tie goes to even
+
+
+def test_float_comparison_and_conditional_moves() -> None:
+    nan = float("nan")
+    for x, y, less in ((1.0, 2.0, True), (2.0, 1.0, False), (-0.0, 0.0, False), (nan, 1.0, False), (1.0, nan, False)):
+        probe = Probe(f=[x, y, 5.0, 6.0]).step("olt.s b3, f0, f1; movt.s f2, f3, b3")
+        assert probe.f[2] == (6.0 if less else 5.0)
+    assert Probe(f=[1.0, 2.0]).step("moveqz.s f0, f1, a2", 0).f[0] == 2.0
+    assert Probe(f=[1.0, 2.0]).step("moveqz.s f0, f1, a2", 1).f[0] == 1.0
 
 
 def test_float_memory() -> None:

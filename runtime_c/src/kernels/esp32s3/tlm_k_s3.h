@@ -42,7 +42,15 @@ typedef struct tlm_k_s3_score {
 void tlm_k_s3_score_i8(const tlm_k_s3_score *args);
 void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
 
+/* Softmax in steps (tlm_k_s3_softmax.S). */
+float tlm_k_s3_max(const float *x, uint32_t n);
+void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
+float tlm_k_s3_sum8(const float *x, uint32_t groups);
+
+void tlm_k_s3_add(float *y, const float *x, uint32_t n);
+
 /* The slots of the kernel table. */
+tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
 tlm_attn_fn tlm_k_s3_attn_i8;

@@ -8,11 +8,12 @@
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
-enum { MAX_DIMS = 32, Q_BYTES = 48 };
+enum { MAX_DIMS = 32, Q_BYTES = 48, LANES = 8, CHUNK = TLM_BLOCK * TLM_BLOCK };
 
 typedef struct span {
     const tlm_attn *a;
-    float *e, *ks, *vs; /* [count] */
+    float *e;           /* [count + LANES] */
+    float *ks, *vs;     /* [count] */
     float *w;           /* [TLM_BLOCK] */
     int8_t *codes;      /* [TLM_BLOCK] */
     int8_t *q;          /* [Q_BYTES] */
@@ -22,7 +23,8 @@ typedef struct span {
 
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim)
 {
-    const size_t ours = ((size_t)tlm_round_up(context, TLM_BLOCK) * 3u + TLM_BLOCK) * sizeof(float) + TLM_BLOCK + Q_BYTES;
+    const size_t floats = (size_t)tlm_round_up(context, TLM_BLOCK) * 3u + LANES + TLM_BLOCK;
+    const size_t ours = floats * sizeof(float) + TLM_BLOCK + Q_BYTES;
     const size_t ref = tlm_k_ref_attn_scratch(context, head_dim);
     return ours > ref ? ours : ref;
 }
@@ -36,7 +38,7 @@ static span span_of(const tlm_attn *a)
     s.n = a->last - a->first + 1u;
     s.count = tlm_round_up(s.skip + s.n, TLM_BLOCK);
     s.e = (float *)a->scratch;
-    s.ks = s.e + s.count;
+    s.ks = s.e + s.count + LANES;
     s.vs = s.ks + s.count;
     s.w = s.vs + s.count;
     s.codes = (int8_t *)(s.w + TLM_BLOCK);
@@ -55,25 +57,34 @@ static void scales(const span *s, size_t offset, float *out)
     }
 }
 
+/* Whether all scores are finite; those outside of the window are +0 or -0 where the others are. */
+static bool finite(const span *s)
+{
+    uint32_t peaks[TLM_BLOCK];
+    for (uint32_t i = 0; i < s->count; i += CHUNK) {
+        const uint32_t n = tlm_min_u32(s->count - i, CHUNK);
+        tlm_k_s3_absmax(s->e + i, n, peaks);
+        for (uint32_t k = 0; k < n / TLM_BLOCK; k++) {
+            if (peaks[k] >= TLM_INF_BITS) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* Scores to e = exp(score - max), 0 outside of the window, and 1/Z. false: a score is not finite. */
 static bool softmax(const span *s, float *inv_z)
 {
     float *e = s->e + s->skip;
-    uint32_t peak = 0;
-    float m = e[0];
-    for (uint32_t i = 0; i < s->n; i++) {
-        peak = tlm_max_u32(peak, tlm_bits(e[i]) & TLM_ABS_MASK);
-        m = e[i] > m ? e[i] : m;
-    }
-    if (peak >= TLM_INF_BITS) {
+    if (!finite(s)) {
         return false;
     }
-    for (uint32_t i = 0; i < s->n; i++) {
-        e[i] = tlm_exp(e[i] - m);
-    }
-    *inv_z = 1.0f / tlm_sum8(e, s->n);
+    const float top = tlm_k_s3_max(e, s->n);
+    tlm_k_s3_exp(e, s->n, &top);
     memset(s->e, 0, s->skip * sizeof *e);
-    memset(e + s->n, 0, (s->count - s->skip - s->n) * sizeof *e);
+    memset(e + s->n, 0, (s->count + LANES - s->skip - s->n) * sizeof *e);
+    *inv_z = 1.0f / tlm_k_s3_sum8(e, (s->n + LANES - 1u) / LANES);
     return true;
 }
 

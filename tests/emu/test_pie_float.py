@@ -1,0 +1,154 @@
+"""The floating-point kernels: activations, softmax and addition, against the C reference or a plain statement."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pie import Machine
+from pie_host import aligned, build
+from pie_run import program
+
+HERE = Path(__file__).parent
+LOG2E, LN2_HI, LN2_LO = (float.fromhex(v) for v in ("0x1.715476p+0", "0x1.63p-1", "-0x1.bd0106p-13"))
+E = [
+    0.5,
+    *(
+        float.fromhex(v)
+        for v in ("0x1.555554p-3", "0x1.55548ep-5", "0x1.111272p-7", "0x1.6d8db2p-10", "0x1.9f0816p-13")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return build(tmp_path_factory.mktemp("float"))
+
+
+def hard_values(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Values in the middle, at the ends of the exponential's range, tiny, huge and of both zeros."""
+    x = rng.normal(0, 3, count)
+    x[: count // 4] *= np.exp(rng.uniform(-40, 40, count // 4))
+    edges = [
+        0.0,
+        -0.0,
+        60.0,
+        -60.0,
+        60.000004,
+        -60.000004,
+        30.0,
+        -30.0,
+        1e-40,
+        -1e-40,
+        3e38,
+        -3e38,
+        1e13,
+        -1e13,
+        1.19e-7,
+    ]
+    x[-len(edges) :] = edges
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["gelu_tanh", "silu"])
+def test_activations_equal_the_reference(library: ctypes.CDLL, name: str) -> None:
+    rng = np.random.default_rng(3)
+    x, up = hard_values(rng, 300), rng.normal(0, 1, 300).astype(np.float32)
+    for gate in (None, up):
+        expected = x.copy()
+        function = getattr(library, f"tlm_k_ref_act_{name}")
+        function.restype = None
+        at = ctypes.c_void_p(gate.ctypes.data if gate is not None else None)
+        function(ctypes.c_void_p(expected.ctypes.data), at, ctypes.c_uint32(len(x)))
+        machine = Machine()
+        place = machine.memory.place
+        g = place(x.tobytes(), "g", align=4)
+        u = 0 if gate is None else place(gate.tobytes(), "up", writable=False, align=4)
+        machine.code(program("tlm_k_s3_act")).call(f"tlm_k_s3_act_{name}", [g, u, len(x)])
+        found = np.frombuffer(machine.memory.read(g, x.nbytes), np.float32)
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_activations_keep_what_is_not_finite() -> None:
+    """So that the next quantisation sees it."""
+    for name in ("gelu_tanh", "silu"):
+        for value in (np.nan, np.inf, -np.inf):
+            machine = Machine()
+            g = machine.memory.place(np.array([value], np.float32).tobytes(), "g", align=4)
+            machine.code(program("tlm_k_s3_act")).call(f"tlm_k_s3_act_{name}", [g, 0, 1])
+            assert not np.isfinite(np.frombuffer(machine.memory.read(g, 4), np.float32)[0])
+
+
+def test_the_quotient_is_right_for_every_significand(tmp_path: Path) -> None:
+    """All 2^23: the steps of tlm_k_s3_act.S in C, fused as there."""
+    command = [
+        "cc",
+        "-O2",
+        "-std=c99",
+        "-ffp-contract=off",
+        str(HERE / "pie_recip.c"),
+        "-o",
+        str(tmp_path / "recip"),
+        "-lm",
+    ]
+    subprocess.run(command, check=True, timeout=60)
+    done = subprocess.run([str(tmp_path / "recip")], check=True, timeout=120, capture_output=True, text=True)
+    assert done.stdout == "0\n"
+
+
+def statement_exp(x: np.ndarray) -> np.ndarray:
+    """Rule 13 in binary32, x <= 0."""
+    f = np.float32
+    t = x * f(LOG2E) + f(12582912.0)
+    n = t.view(np.uint32) - np.uint32(0x4B400000)
+    nf = t - f(12582912.0)
+    r = x - nf * f(LN2_HI)
+    r = r - nf * f(LN2_LO)
+    p = ((((f(E[5]) * r + f(E[4])) * r + f(E[3])) * r + f(E[2])) * r + f(E[1])) * r + f(E[0])
+    y = ((p * r) * r + r) + f(1.0)
+    return np.where(x < -60, f(0), (y.view(np.uint32) + (n << np.uint32(23))).view(np.float32))
+
+
+def test_softmax_steps() -> None:
+    rng = np.random.default_rng(9)
+    for n in (1, 2, 7, 8, 9, 40, 64):
+        x = np.concatenate([rng.normal(0, 20, n), [0.0] * (-n % 8)]).astype(np.float32)
+        if n > 8:
+            x[:5] = (-3e38, -200.0, x[:n].max() - 60, x[:n].max() - 60.00001, -0.0)
+        machine = Machine()
+        call = machine.code(program("tlm_k_s3_softmax")).call
+        at = machine.memory.place(x.tobytes(), "x", align=4)
+        top = np.uint32(call("tlm_k_s3_max", [at, n])).view(np.float32)
+        assert top == x[:n].max()
+        call("tlm_k_s3_exp", [at, n, machine.memory.place(top.tobytes(), "top", writable=False, align=4)])
+        with np.errstate(all="ignore"):
+            x[:n] = statement_exp(x[:n] - top)
+        assert machine.memory.read(at, x.nbytes) == x.tobytes()
+        total = np.uint32(call("tlm_k_s3_sum8", [at, len(x) // 8])).view(np.float32)
+        lanes = x[:8].copy()
+        for i in range(8, len(x), 8):
+            lanes = lanes + x[i : i + 8]
+        a = lanes
+        assert total == ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+
+
+def test_the_statement_is_the_reference(library: ctypes.CDLL) -> None:
+    """Rule 13 as stated here, through the reference's silu: x * 1/(1 + exp(-x)) for x >= 0."""
+    x = np.linspace(0, 70, 500).astype(np.float32)
+    found = aligned(x)
+    library.tlm_k_ref_act_silu(ctypes.c_void_p(found.ctypes.data), None, ctypes.c_uint32(len(x)))
+    assert found.tobytes() == (x * (np.float32(1) / (np.float32(1) + statement_exp(-x)))).tobytes()
+
+
+def test_addition() -> None:
+    rng = np.random.default_rng(6)
+    for n in (0, 1, 3, 4, 7, 128):
+        y, x = rng.normal(0, 1, (2, n)).astype(np.float32)
+        machine = Machine()
+        place = machine.memory.place
+        at, other = place(y.tobytes(), "y", align=16), place(x.tobytes(), "x", writable=False, align=16)
+        machine.code(program("tlm_k_s3_add")).call("tlm_k_s3_add", [at, other, n])
+        assert machine.memory.read(at, y.nbytes) == (y + x).tobytes()
