@@ -115,6 +115,9 @@ class ChatConsole:
             self._status.clear()
             writer.end()
         if reply.stats:
+            early = reply.accepted.dropped if reply.accepted else 0
+            if reply.stats.dropped_exchanges > early:  # more had to go while the reply grew
+                self._notice(reread_line(reply.stats.dropped_exchanges, reply.stats.reread_tokens))
             self._notice(stats_line(reply.stats))
 
     def _progress(self, packet: Any) -> None:

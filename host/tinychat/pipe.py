@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -66,4 +67,13 @@ class PipeChat:
 
 def emit(row: dict[str, Any]) -> None:
     """One line of JSON on standard output."""
-    print(json.dumps(row, ensure_ascii=False, default=str), flush=True)
+    print(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, default=str), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -14,6 +14,8 @@ from .wire import Packet
 GAP_S = 0.3  # a gap may be a frame that comes late: asked for again no more often than this
 MAX_RESTARTS = 20
 STALL_S = 180.0  # a device that is alive, but adds nothing to the reply
+REST_STALL_S = 30.0  # likewise when the reply is complete there, and only has to be sent again
+AHEAD_LIMIT = 4096  # tokens kept beyond a gap
 
 
 class ReplyStream:
@@ -99,31 +101,42 @@ class ReplyStream:
         if packet is None:
             self._on_silence(now)
         elif packet.request == self._request:
-            self._heard = self._moved = now
+            self._heard = now
             self._on_own(packet, now)
         elif packet.name == "error":
             self._on_other_error(packet)
         elif packet.name == "pong":
             self._heard = now
+        limit = STALL_S if self.done is None else REST_STALL_S
+        if now - self._moved > limit:
+            raise LinkTimeoutError(f"The device added nothing to its reply for {limit:g} s.", "stop it, or reset it")
 
     def _on_own(self, packet: Packet, now: float) -> None:
         if packet.name == "error":
             if packet.code == Error.STALE and self.accepted is not None:
                 return  # a copy of our request arrived late
             raise self.session.fault(packet)
-        if packet.name == "accepted":
-            self.accepted = packet
-            self._on_progress(packet)
-        elif packet.name == "progress":
-            self._on_progress(packet)
-        elif packet.name == "token":
-            if packet.index >= self.tokens:
-                self._ahead[packet.index] = packet
-        elif packet.name == "done":
-            self.done = packet
+        if self._is_new(packet):
+            self._moved = now
+            if packet.name in ("accepted", "progress"):
+                self._on_progress(packet)
         gap = self.tokens not in self._ahead and (self._ahead or (self.done and self.tokens < self.done.tokens))
         if gap and now - self._asked > GAP_S:
             self._ask_again(now)
+
+    def _is_new(self, packet: Packet) -> bool:
+        """Keeps a packet of the reply. False for a copy of what was here before."""
+        if packet.name == "accepted":
+            first, self.accepted = self.accepted is None, packet
+        elif packet.name == "token":
+            first = self.tokens <= packet.index < self.tokens + AHEAD_LIMIT and packet.index not in self._ahead
+            if first:
+                self._ahead[packet.index] = packet
+        elif packet.name == "done":
+            first, self.done = self.done is None, packet
+        else:
+            first = packet.name == "progress"
+        return first
 
     def _on_other_error(self, packet: Packet) -> None:
         if packet.code == Error.SESSION:
@@ -157,8 +170,6 @@ class ReplyStream:
                 f"The device fell silent in the middle of a reply ({self.session.patience:g} s).",
                 "unplug it, plug it in and try again",
             )
-        if now - self._moved > STALL_S:
-            raise LinkTimeoutError(f"The device added nothing to its reply for {STALL_S:g} s.", "stop it, or reset it")
         if now - max(self._asked, self._moved) > RETRY_S:
             self._ask_again(now)
 

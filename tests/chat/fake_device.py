@@ -7,6 +7,7 @@ takes `tlm-sim`'s place (`python fake_device.py BLOB --option...`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -494,23 +495,26 @@ class FakeLink(Transport):
 
 
 def serve(device: FakeDevice, fd_in: int, fd_out: int) -> None:
-    """Serves a device over two file descriptors until the input ends."""
-    while True:
-        busy = device.running is not None
-        ready, _, _ = select.select([fd_in], [], [], device.step_s if busy else None)
-        if ready:
-            try:
-                data = os.read(fd_in, 65536)
-            except OSError:
-                return
-            if not data:
-                return
-            device.feed(data)
-        if busy and (device.step_s or not ready):
-            device.tick()
-        data = device.take()
-        while data:
-            data = data[os.write(fd_out, data) :]
+    """Serves a device over two file descriptors until one of them ends."""
+    with contextlib.suppress(OSError, ValueError):
+        while _serve_once(device, fd_in, fd_out):
+            pass
+
+
+def _serve_once(device: FakeDevice, fd_in: int, fd_out: int) -> bool:
+    busy = device.running is not None
+    ready, _, _ = select.select([fd_in], [], [], device.step_s if busy else None)
+    if ready:
+        data = os.read(fd_in, 65536)
+        if not data:
+            return False
+        device.feed(data)
+    if busy and (device.step_s or not ready):
+        device.tick()
+    data = device.take()
+    while data:
+        data = data[os.write(fd_out, data) :]
+    return True
 
 
 def main() -> None:

@@ -57,3 +57,10 @@ def test_what_is_missing_is_named() -> None:
     rows = [bench.Row("line fill", 470, "cycles", 456, "", 1), bench.Row("decode", 9, "tok/s", None, "", 0)]
     facts = Info({"flash_mode": "QIO 80 MHz"})
     assert [text[:3] for text in bench.missing(rows, facts)] == ["(3)", "(4)", "(5)"]
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    from tinychat.pipe import emit
+
+    emit({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": float("-inf")}})
+    assert capsys.readouterr().out == '{"a": null, "b": [null, 1.5], "c": {"d": null}}\n'

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -372,6 +373,43 @@ def test_usb_ids_name_the_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == "choose one: --port /dev/ttyACM0"
     del found[1]
     assert boards.find_board().what == "ESP32 USB-Serial-JTAG"
+
+
+def test_list(tinychat: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinychat import boards
+
+    found = [
+        boards.Port("/dev/ttyACM0", "ESP32 USB-Serial-JTAG", 0x303A, 0x1001, "7C:DF", "USB JTAG"),
+        boards.Port("/dev/ttyS0", "", None, None, "", "n/a"),
+    ]
+    monkeypatch.setattr(boards, "list_ports", lambda: found)
+    shown = tinychat("list").stdout
+    assert "/dev/ttyACM0" in shown and "303a:1001" in shown and "ttyS0" not in shown
+    assert "ttyS0" in tinychat("list", "--all").stdout
+    assert [row["known"] for row in lines(tinychat("list", "--all", "--json"))] == [True, False]
+
+
+def test_a_broken_socket_is_opened_again(tinychat: Run) -> None:
+    """The other end hangs up in the middle of a reply and takes the next connection."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        device, tick = FakeDevice(endless=True), FakeDevice.tick
+        line, _ = server.accept()
+        device.tick = lambda: device.running.at < 4 and tick(device)  # type: ignore[method-assign,union-attr]
+        threading.Thread(target=serve, args=(device, line.fileno(), line.fileno()), daemon=True).start()
+        while device.running is None or device.running.at < 4:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        line.shutdown(socket.SHUT_RDWR)
+        second, _ = server.accept()
+        serve(FakeDevice(), second.fileno(), second.fileno())
+
+    threading.Thread(target=run, daemon=True).start()
+    result = tinychat("--port", f"socket://127.0.0.1:{server.getsockname()[1]}", "hi")
+    assert result.returncode == 1
+    assert "is back: 4 tokens of its reply had arrived, nothing else was lost" in result.stderr
+    server.close()
 
 
 def test_importing_tinychat_is_light(env: dict[str, str]) -> None:

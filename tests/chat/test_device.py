@@ -199,6 +199,39 @@ def test_a_device_that_falls_silent(connect: Connect) -> None:
         device.info()
 
 
+def test_a_device_that_owes_tokens_is_given_up(connect: Connect) -> None:
+    """A firmware that counts wrong must not be asked for ever."""
+    device, fake, link = connect()
+    send = fake.send
+
+    def one_too_many(name: str, request: int, /, **values: Any) -> None:
+        if name == "done":
+            values["tokens"] += 1
+        send(name, request, **values)
+
+    fake.send = one_too_many  # type: ignore[method-assign]
+    with pytest.raises(LinkTimeoutError, match="added nothing"):
+        device.chat("hi").wait()
+    assert link.clock.now() < 60
+
+
+def test_an_interrupted_wait_does_not_block_the_next_reply(connect: Connect) -> None:
+    """A second Ctrl-C breaks out of the reply anywhere; the device is told to stop before it is asked again."""
+    device, _, link = connect(endless=True)
+    reply = device.chat("go", max_tokens=1000)
+    next(iter(reply))
+    read = link.read
+
+    def interrupted(timeout: float) -> bytes:
+        link.read = read  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    link.read = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        reply.wait()
+    assert len(device.chat("next", max_tokens=5).wait().tokens) == 5
+
+
 def test_an_error_in_the_middle_of_a_reply(connect: Connect) -> None:
     device, fake, _ = connect(error_in_reply=Error.NUMERIC)
     with pytest.raises(DeviceError, match="not finite") as caught:
