@@ -188,7 +188,7 @@ int main(int argc, char **argv)
         if (cut && n >= sizeof(tlm_header_rec) && rnd(&seed) % 2u) {
             put32(blob + offsetof(tlm_header_rec, file_bytes), (uint32_t)n); /* cut off, and it says so */
         }
-        if (n > TLM_CRC_START && get32(blob + offsetof(tlm_header_rec, file_bytes)) == n) {
+        if (n >= sizeof(tlm_header_rec) && get32(blob + offsetof(tlm_header_rec, file_bytes)) == n) {
             put32(blob + offsetof(tlm_header_rec, crc32), crc32(blob + TLM_CRC_START, n - TLM_CRC_START));
         }
         try_blob(blob, n, &seed);
