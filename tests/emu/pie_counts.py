@@ -48,9 +48,10 @@ def other_counts() -> dict[str, dict[str, float]]:
     found["max/48"] = per(run_floats("softmax", "max", x, [48]), "per_position", 48)
     found["exp/48"] = per(run_floats("softmax", "exp", x, [48, np.array([9], np.float32)]), "per_position", 48)
     found["sum8/48"] = per(run_floats("softmax", "sum8", x, [6]), "per_position", 48)
-    score, mix = run_score_pages(3, 8)
-    found["score_i8/8x48"] = per(score, "per_position", 48)
-    found["mix_i8/8x32"] = per(mix, "per_position", 32)
+    for cache in ("i8", "i4"):
+        score, mix = run_score_pages(cache, 3, 8)
+        found[f"score_{cache}/8x48"] = per(score, "per_position", 48)
+        found[f"mix_{cache}/8x32"] = per(mix, "per_position", 32)
     found["quant/32"] = per(run_quant_halves(x[:32]), "per_value", 32)
     return found
 
@@ -78,16 +79,18 @@ CALLER = {
 }
 
 
-def attention(counts: dict[str, dict[str, float]], positions: int) -> float:
-    """Instructions of one head of 8 dims over `positions`."""
+def attention(counts: dict[str, dict[str, float]], positions: int, cache: str) -> float:
+    """Instructions of one head of 8 dims over `positions` of an i8 or i4 cache."""
     blocks = (positions + 31) // 32
-    steps = ("max/48", "exp/48", "sum8/48", "score_i8/8x48")
+    steps = ("max/48", "exp/48", "sum8/48", f"score_{cache}/8x48")
     a_position = sum(counts[k]["per_position"] for k in steps) + 1 + CALLER["position of a head"]
-    a_block = counts["quant/32"]["instructions"] + counts["mix_i8/8x32"]["instructions"] + CALLER["block of positions"]
+    a_block = (
+        counts["quant/32"]["instructions"] + counts[f"mix_{cache}/8x32"]["instructions"] + CALLER["block of positions"]
+    )
     return CALLER["head"] + positions * a_position + blocks * a_block
 
 
-def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int) -> dict[str, float]:
+def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int = 1, cache: str = "i8") -> dict[str, float]:
     """Instructions of one token of TinyTalk (d 128, 8 layers, 16 heads of 8, ffn 512, vocabulary 14,019) at `position`.
 
     Args:
@@ -106,7 +109,7 @@ def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int) -> 
         "core weights": 4 * d * d * weights(128) + d * ffn * weights(128) + ffn * d * weights(512),
         "calls": 6 * CALLER["linear call"] / batch,
         "quantisation": quant + blocks * CALLER["scale"],
-        "attention": heads * attention(counts, position + 1),
+        "attention": heads * attention(counts, position + 1, cache),
         "activation": ffn * counts["act_gelu_tanh/128"]["per_value"],
         "norms": 2 * d * CALLER["normed value"],
         "biases and residuals": (4 * d + ffn) * counts["add/128"]["per_value"],
@@ -122,7 +125,7 @@ def tinytalk(counts: dict[str, dict[str, float]], position: int, batch: int) -> 
 def prefill(counts: dict[str, dict[str, float]], tokens: int, batch: int) -> float:
     """Instructions of a prompt of `tokens` in batches, the head once."""
     body = sum(tinytalk(counts, position, batch)["total"] for position in range(tokens))
-    last = tinytalk(counts, tokens - 1, 1)
+    last = tinytalk(counts, tokens - 1)
     return body + last["head weights"] + last["ranking"]
 
 
@@ -132,8 +135,9 @@ def main() -> None:
     TABLE.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for key, value in counts.items():
         print(f"{key:28} {value}")
-    for name, value in tinytalk(counts, 40, 1).items():
+    for name, value in tinytalk(counts, 40).items():
         print(f"{name:40} {value / 1e6:8.3f} M")
+    print(f"{'total with an i4 cache':40} {tinytalk(counts, 40, cache='i4')['total'] / 1e6:8.3f} M")
     print(f"{'prefill of 60':40} {prefill(counts, 60, 16) / 1e6:8.3f} M")
 
 

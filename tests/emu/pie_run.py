@@ -84,8 +84,10 @@ def run_quant_halves(x: np.ndarray) -> int:
     return machine.count
 
 
-def run_score(pages: np.ndarray, q: np.ndarray, ks: np.ndarray, qa: float, offset: int) -> tuple[np.ndarray, int]:
-    """scores [pages*16] for K [pages, dims, 16] at `offset` of each page, and the instruction count."""
+def run_score(
+    cache: str, pages: np.ndarray, q: np.ndarray, ks: np.ndarray, qa: float, offset: int
+) -> tuple[np.ndarray, int]:
+    """scores [pages*16] for the bytes of K [pages, rows, 16] at `offset` of each page, and the instruction count."""
     machine = Machine()
     place = machine.memory.place
     count, dims = len(pages), len(q)
@@ -95,20 +97,20 @@ def run_score(pages: np.ndarray, q: np.ndarray, ks: np.ndarray, qa: float, offse
         "<7If",
         place(struct.pack(f"<{count}I", *at), "pages", writable=False, align=4),
         offset,
-        place(q.tobytes() + poison(1), "q", writable=False, align=1),
+        place(q.tobytes() + poison(2 if cache == "i4" else 1), "q", writable=False, align=1),
         place(ks.tobytes(), "ks", writable=False, align=16),
         out,
         dims,
         count,
         qa,
     )
-    code = machine.code(program("tlm_k_s3_attn_i8"))
-    code.call("tlm_k_s3_score_i8", [place(args, "args", writable=False, align=4)])
+    code = machine.code(program(f"tlm_k_s3_attn_{cache}"))
+    code.call(f"tlm_k_s3_score_{cache}", [place(args, "args", writable=False, align=4)])
     return np.frombuffer(machine.memory.read(out, 64 * count), np.float32), machine.count
 
 
-def run_mix(w: np.ndarray, v: np.ndarray, scale: np.float32, out: np.ndarray) -> tuple[bytes, int]:
-    """The bytes of `out` [dims] after V [2, dims, 16] was mixed in by codes w [32], and the instruction count."""
+def run_mix(cache: str, w: np.ndarray, v: np.ndarray, scale: np.float32, out: np.ndarray) -> tuple[bytes, int]:
+    """The bytes of `out` [dims] after V [2, rows, 16] was mixed in by codes w [32], and the instruction count."""
     machine = Machine()
     place = machine.memory.place
     at = place(out.tobytes(), "out", align=4)
@@ -120,16 +122,16 @@ def run_mix(w: np.ndarray, v: np.ndarray, scale: np.float32, out: np.ndarray) ->
         place(np.float32(scale).tobytes(), "scale", writable=False, align=4),
         at,
     ]
-    machine.code(program("tlm_k_s3_attn_i8")).call("tlm_k_s3_mix_i8", args)
+    machine.code(program(f"tlm_k_s3_attn_{cache}")).call(f"tlm_k_s3_mix_{cache}", args)
     return machine.memory.read(at, out.nbytes), machine.count
 
 
-def run_score_pages(pages: int, dims: int) -> tuple[int, int]:
+def run_score_pages(cache: str, pages: int, dims: int) -> tuple[int, int]:
     """Instructions of the scores over `pages` pages and of a mix over one block of 32 positions."""
-    zeros = np.zeros((pages, dims, 16), np.int8)
+    zeros = np.zeros((pages, dims if cache == "i8" else (dims + 1) // 2, 16), np.int8)
     ks = np.zeros(16 * pages, np.float32)
-    _, score = run_score(zeros, zeros[0, :, 0], ks, 1.0, 0)
-    _, mix = run_mix(np.zeros(32, np.int8), zeros[:2], np.float32(1), np.zeros(dims, np.float32))
+    _, score = run_score(cache, zeros, np.zeros(dims, np.int8), ks, 1.0, 0)
+    _, mix = run_mix(cache, np.zeros(32, np.int8), zeros[:2], np.float32(1), np.zeros(dims, np.float32))
     return score, mix
 
 

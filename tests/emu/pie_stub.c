@@ -110,29 +110,58 @@ void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv
     }
 }
 
-void tlm_k_s3_score_i8(const tlm_k_s3_score *a)
+static int value_of(const int8_t *rows, uint32_t d, uint32_t slot, int four)
 {
-    need(a->dims >= 1 && a->dims <= 32 && at(a->ks, 16) && at(a->scores, 16) && a->n_pages >= 1, "scores");
+    const int8_t byte = rows[16u * (four ? d / 2u : d) + slot];
+    return !four ? byte : d % 2u ? byte >> 4 : (byte & 15) - 8;
+}
+
+static void score(const tlm_k_s3_score *a, int four)
+{
+    need(a->dims >= 1 && at(a->ks, 16) && at(a->scores, 16) && a->n_pages >= 1, "scores");
+    need(a->dims <= (four ? 512 : 32), "dims");
     for (uint32_t t = 0; t < 16u * a->n_pages; t++) {
-        const int8_t *k = (const int8_t *)a->pages[t / 16u] + a->offset + t % 16u;
+        const int8_t *k = (const int8_t *)a->pages[t / 16u] + a->offset;
         int32_t sum = 0;
         for (uint32_t d = 0; d < a->dims; d++) {
-            sum += a->q[d] * k[16u * d];
+            sum += a->q[d] * value_of(k, d, t % 16u, four);
         }
         a->scores[t] = (float)sum * (a->qa * a->ks[t]);
     }
 }
 
-void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
+static void mix(const int8_t *w, const int8_t *const v[2], uint32_t dims, const float *scale, float *out, int four)
 {
-    need(at(w, 16) && at(v0, 16) && at(v1, 16), "mix");
+    need(at(w, 16) && at(v[0], 16) && at(v[1], 16), "mix");
     for (uint32_t d = 0; d < dims; d++) {
         int32_t sum = 0;
-        for (uint32_t s = 0; s < 16; s++) {
-            sum += w[s] * v0[16u * d + s] + w[16u + s] * v1[16u * d + s];
+        for (uint32_t s = 0; s < 32; s++) {
+            sum += w[s] * value_of(v[s / 16u], d, s % 16u, four);
         }
         out[d] = out[d] + (float)sum * *scale;
     }
+}
+
+void tlm_k_s3_score_i8(const tlm_k_s3_score *a)
+{
+    score(a, 0);
+}
+
+void tlm_k_s3_score_i4(const tlm_k_s3_score *a)
+{
+    score(a, 1);
+}
+
+void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
+{
+    const int8_t *const v[2] = {v0, v1};
+    mix(w, v, dims, scale, out, 0);
+}
+
+void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
+{
+    const int8_t *const v[2] = {v0, v1};
+    mix(w, v, dims, scale, out, 1);
 }
 
 float tlm_k_s3_max(const float *x, uint32_t n)

@@ -1,4 +1,4 @@
-"""The two products of attention over an int8 cache (rule 17), against a plain statement in numpy."""
+"""The two products of attention over int8 and int4 caches (rule 17), against a plain statement in numpy."""
 
 from __future__ import annotations
 
@@ -9,31 +9,47 @@ from pie_run import run_mix, run_score
 SLOTS = 16
 
 
-@pytest.mark.parametrize("dims", [1, 7, 8, 16, 24, 32])
-def test_scores(dims: int) -> None:
+def pack(cache: str, values: np.ndarray) -> np.ndarray:
+    """Codes [..., dims, 16] as the cache holds them: int4 has two dims a byte, the even one as value + 8 below."""
+    if cache == "i8":
+        return values.astype(np.int8)
+    if values.shape[-2] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1, :])], -2)
+    return (values[..., 1::2, :] * 16 + values[..., 0::2, :] + 8).astype(np.int8)
+
+
+def draws(cache: str, rng: np.random.Generator, extreme: bool, *shape: int) -> np.ndarray:
+    most = 127 if cache == "i8" else 7
+    return rng.choice([-most, most], shape) if extreme else rng.integers(-most, most + 1, shape)
+
+
+@pytest.mark.parametrize(
+    ("cache", "dims"), [("i8", d) for d in (1, 7, 8, 16, 32)] + [("i4", d) for d in (1, 7, 8, 33, 512)]
+)
+def test_scores(cache: str, dims: int) -> None:
     rng = np.random.default_rng(dims)
     for extreme in (False, True):
-        draw = (lambda *s: rng.choice([-127, 127], s)) if extreme else (lambda *s: rng.integers(-127, 128, s))
-        pages, q = draw(3, dims, SLOTS).astype(np.int8), draw(dims).astype(np.int8)
+        pages = draws(cache, rng, extreme, 3, dims, SLOTS)
+        q = draws("i8", rng, extreme, dims).astype(np.int8)
         if extreme:
-            pages[0], q[:] = 127, 127  # the largest sum in every lane
-            pages[1] = -127
+            q[:] = 127  # the largest sums in every lane, int4 garbage of -8 included
+            pages[0], pages[1] = pages.max(), -127 if cache == "i8" else -8
         ks = (rng.normal(0, 0.01, 3 * SLOTS).astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
         qa = np.float32(rng.normal(0, 0.1))
-        found, _ = run_score(pages, q, ks, float(qa), 64)
+        found, _ = run_score(cache, pack(cache, pages), q, ks, float(qa), 64)
         sums = np.einsum("pds,d->ps", pages.astype(np.int64), q.astype(np.int64)).ravel()
         assert found.tobytes() == (sums.astype(np.float32) * (qa * ks)).tobytes()
 
 
+@pytest.mark.parametrize("cache", ["i8", "i4"])
 @pytest.mark.parametrize("dims", [1, 8, 17, 64])
-def test_mix(dims: int) -> None:
+def test_mix(cache: str, dims: int) -> None:
     rng = np.random.default_rng(dims)
     for out in (np.full(dims, -0.0, np.float32), rng.normal(0, 1, dims).astype(np.float32)):
         w = rng.integers(-127, 128, 2 * SLOTS).astype(np.int8)
-        v = rng.integers(-127, 128, (2, dims, SLOTS)).astype(np.int8)
+        v = draws(cache, rng, False, 2, dims, SLOTS)
         v[:, 0] = 0  # a sum of zero keeps the sign rules visible
         scale = np.float32(rng.normal(0, 0.01))
-        found, _ = run_mix(w, v, scale, out)
+        found, _ = run_mix(cache, w, pack(cache, v), scale, out)
         sums = np.einsum("pds,ps->d", v.astype(np.int64), w.reshape(2, SLOTS).astype(np.int64))
-        expected = out + sums.astype(np.float32) * scale
-        assert found == expected.tobytes()
+        assert found == (out + sums.astype(np.float32) * scale).tobytes()

@@ -122,14 +122,15 @@ def attention(
     return out if function(ctypes.byref(args)) else None
 
 
-def test_attention_slot_equals_the_reference(library: ctypes.CDLL) -> None:
+@pytest.mark.parametrize("cache", ["i8", "i4"])
+def test_attention_slot_equals_the_reference(library: ctypes.CDLL, cache: str) -> None:
     rng = np.random.default_rng(5)
     for trial in range(60):
         kv = int(rng.integers(1, 4))
         heads = kv * int(rng.integers(1, 4))
         last = int(rng.integers(0, 130))
         values = {
-            "head_dim": int(rng.choice([1, 6, 8, 16, 32, 40])),
+            "head_dim": int(rng.choice([1, 6, 7, 8, 16, 32, 40])),
             "n_heads": heads,
             "n_kv_heads": kv,
             "last": last,
@@ -137,8 +138,8 @@ def test_attention_slot_equals_the_reference(library: ctypes.CDLL) -> None:
             "head0": trial % 3 % heads,
             "head1": heads,
         }
-        ours = attention(library, "tlm_k_s3_attn_i8", values, trial, poison=True)
-        theirs = attention(library, "tlm_k_ref_attn_i8", values, trial, poison=False)
+        ours = attention(library, f"tlm_k_s3_attn_{cache}", values, trial, poison=True)
+        theirs = attention(library, f"tlm_k_ref_attn_{cache}", values, trial, poison=False)
         assert ours is not None and theirs is not None and ours.tobytes() == theirs.tobytes(), values
 
 

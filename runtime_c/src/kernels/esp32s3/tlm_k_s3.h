@@ -28,7 +28,7 @@ void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks);
 void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np);
 
-/* Scores of one query head over whole pages (tlm_k_s3_attn_i8.S). */
+/* Scores of one query head over whole pages, and the mix of 32 positions (tlm_k_s3_attn_i8.S, _i4.S). */
 typedef struct tlm_k_s3_score {
     void *const *pages;
     size_t offset; /* of the kv head's keys in a page */
@@ -40,7 +40,9 @@ typedef struct tlm_k_s3_score {
 } tlm_k_s3_score;
 
 void tlm_k_s3_score_i8(const tlm_k_s3_score *args);
+void tlm_k_s3_score_i4(const tlm_k_s3_score *args);
 void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
+void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
 
 /* Softmax in steps (tlm_k_s3_softmax.S). */
 float tlm_k_s3_max(const float *x, uint32_t n);
@@ -53,7 +55,7 @@ void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
-tlm_attn_fn tlm_k_s3_attn_i8;
+tlm_attn_fn tlm_k_s3_attn_i8, tlm_k_s3_attn_i4;
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim);
 
 #endif

@@ -1,0 +1,170 @@
+/* Rule 17 over i8 and i4 caches: integer products and the steps of the softmax in assembly, their order here.
+ *
+ * Scores, scales and weights of a call stand in rows of floats that begin at a multiple of 32 positions. */
+#include <string.h>
+
+#include "../ref/tlm_k_ref.h"
+#include "../ref/tlm_k_ref_attn.h"
+#include "tlm_k_s3.h"
+#include "tlm_math.h"
+
+enum { Q_PAD = 2, LANES = 8, CHUNK = TLM_BLOCK * TLM_BLOCK };
+
+typedef struct coded {
+    void (*score)(const tlm_k_s3_score *args);
+    void (*mix)(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
+    uint32_t dims_a_byte;
+} coded;
+
+typedef struct span {
+    const tlm_attn *a;
+    const coded *kind;
+    float *e;           /* [count + LANES] */
+    float *ks, *vs;     /* [count] */
+    float *w;           /* [TLM_BLOCK] */
+    int8_t *codes;      /* [TLM_BLOCK] */
+    int8_t *q;          /* [head_dim + Q_PAD] */
+    uint32_t base;      /* position of element 0 */
+    uint32_t count, skip, n; /* elements; those before the window; those in it */
+} span;
+
+size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim)
+{
+    const size_t floats = (size_t)tlm_round_up(context, TLM_BLOCK) * 3u + LANES + TLM_BLOCK;
+    const size_t ours = floats * sizeof(float) + TLM_BLOCK + head_dim + Q_PAD;
+    const size_t ref = tlm_k_ref_attn_scratch(context, head_dim);
+    return ours > ref ? ours : ref;
+}
+
+static span span_of(const tlm_attn *a, const coded *kind)
+{
+    span s;
+    s.a = a;
+    s.kind = kind;
+    s.base = a->first & ~(TLM_BLOCK - 1u);
+    s.skip = a->first - s.base;
+    s.n = a->last - a->first + 1u;
+    s.count = tlm_round_up(s.skip + s.n, TLM_BLOCK);
+    s.e = (float *)a->scratch;
+    s.ks = s.e + s.count + LANES;
+    s.vs = s.ks + s.count;
+    s.w = s.vs + s.count;
+    s.codes = (int8_t *)(s.w + TLM_BLOCK);
+    s.q = s.codes + TLM_BLOCK;
+    return s;
+}
+
+/* bf16 scales to floats, 0 outside of the window. */
+static void scales(const span *s, size_t offset, float *out)
+{
+    memset(out, 0, s->count * sizeof *out);
+    for (uint32_t i = s->skip; i < s->skip + s->n; i++) {
+        const uint32_t t = s->base + i;
+        const uint16_t *at = (const uint16_t *)(const void *)((const uint8_t *)s->a->pages[t / TLM_PAGE] + offset);
+        out[i] = tlm_from_bf16(at[t % TLM_PAGE]);
+    }
+}
+
+/* Whether all scores are finite; those outside of the window are +0 or -0 where the others are. */
+static bool finite(const span *s)
+{
+    uint32_t peaks[TLM_BLOCK];
+    for (uint32_t i = 0; i < s->count; i += CHUNK) {
+        const uint32_t n = tlm_min_u32(s->count - i, CHUNK);
+        tlm_k_s3_absmax(s->e + i, n, peaks);
+        for (uint32_t k = 0; k < n / TLM_BLOCK; k++) {
+            if (peaks[k] >= TLM_INF_BITS) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Scores to e = exp(score - max), 0 outside of the window, and 1/Z. false: a score is not finite. */
+static bool softmax(const span *s, float *inv_z)
+{
+    float *e = s->e + s->skip;
+    if (!finite(s)) {
+        return false;
+    }
+    const float top = tlm_k_s3_max(e, s->n);
+    tlm_k_s3_exp(e, s->n, &top);
+    memset(s->e, 0, s->skip * sizeof *e);
+    memset(e + s->n, 0, (s->count + LANES - s->skip - s->n) * sizeof *e);
+    *inv_z = 1.0f / tlm_k_s3_sum8(e, (s->n + LANES - 1u) / LANES);
+    return true;
+}
+
+/* The 32 positions from element i on, added to out. */
+static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
+{
+    const tlm_attn *a = s->a;
+    const uint32_t page = (s->base + i) / TLM_PAGE, last = a->last / TLM_PAGE;
+    float scale = 0.0f;
+    int32_t sum;
+    for (uint32_t j = 0; j < TLM_BLOCK; j++) {
+        s->w[j] = s->e[i + j] * s->vs[i + j];
+    }
+    if (!tlm_k_s3_quant_block(s->w, TLM_BLOCK, 0.0f, s->codes, &scale, &sum)) {
+        return false;
+    }
+    const int8_t *v0 = (const int8_t *)a->pages[page] + head;
+    const int8_t *v1 = (const int8_t *)a->pages[tlm_min_u32(page + 1u, last)] + head;
+    s->kind->mix(s->codes, v0, v1, a->head_dim, &scale, out);
+    return true;
+}
+
+static bool one_head(const span *s, uint32_t h)
+{
+    const tlm_attn *a = s->a;
+    const uint32_t rows = (a->head_dim + s->kind->dims_a_byte - 1u) / s->kind->dims_a_byte;
+    const size_t head = (size_t)(h / (a->n_heads / a->n_kv_heads)) * rows * TLM_PAGE;
+    float *out = a->out + (size_t)h * a->head_dim, q_scale, inv_z;
+    if (!tlm_quantise(a->q + (size_t)h * a->head_dim, a->head_dim, 0.0f, s->q, &q_scale)) {
+        return false;
+    }
+    const tlm_k_s3_score score = {a->pages + s->base / TLM_PAGE, a->k + head, s->q, s->ks, s->e, a->head_dim,
+                                  a->last / TLM_PAGE - s->base / TLM_PAGE + 1u, q_scale * a->scale};
+    s->kind->score(&score);
+    if (!softmax(s, &inv_z)) {
+        return false;
+    }
+    for (uint32_t d = 0; d < a->head_dim; d++) {
+        out[d] = -0.0f; /* -0.0 + x = x: the sum starts with its first term */
+    }
+    for (uint32_t i = 0; i < s->count; i += TLM_BLOCK) {
+        if (!mix_block(s, i, a->v + head, out)) {
+            return false;
+        }
+    }
+    for (uint32_t d = 0; d < a->head_dim; d++) {
+        out[d] = out[d] * inv_z;
+    }
+    return true;
+}
+
+static bool attend(const tlm_attn *a, const coded *kind)
+{
+    const span s = span_of(a, kind);
+    scales(&s, a->ks, s.ks);
+    scales(&s, a->vs, s.vs);
+    for (uint32_t h = a->head0; h < a->head1; h++) {
+        if (!one_head(&s, h)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool tlm_k_s3_attn_i8(const tlm_attn *a)
+{
+    const coded kind = {tlm_k_s3_score_i8, tlm_k_s3_mix_i8, 1};
+    return a->head_dim <= 32u ? attend(a, &kind) : tlm_k_ref_attn_i8(a);
+}
+
+bool tlm_k_s3_attn_i4(const tlm_attn *a)
+{
+    const coded kind = {tlm_k_s3_score_i4, tlm_k_s3_mix_i4, 2};
+    return a->head_dim <= 512u ? attend(a, &kind) : tlm_k_ref_attn_i4(a);
+}
