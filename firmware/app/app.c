@@ -260,16 +260,32 @@ static void take_byte(app_t *app, uint8_t byte)
     }
 }
 
+/* The line had nothing. Only what it had at the look before counts as silence: between two looks lies a step,
+ * which may take longer than the sender waits. */
+static void silence(app_t *app)
+{
+    if (!app->silent)
+        app->silent_us = now(app);
+    app->silent = true;
+    if (!frame_rx_inside(&app->rx) || now(app) - app->silent_us < FRAME_SILENCE_US)
+        return;
+    frame_rx_init(&app->rx); /* its end was lost; if it comes after all, it is no text */
+    app->frame_seen = true;
+    app->frame_us = now(app);
+}
+
 static void receive(app_t *app)
 {
     const board *b = app->board;
     if (app->input_at == app->input_n) {
-        if (frame_rx_inside(&app->rx) && now(app) - app->input_us > FRAME_SILENCE_US)
-            frame_rx_init(&app->rx); /* its end was lost */
         app->input_at = 0;
         app->input_n = b->read(b->ctx, app->input, sizeof app->input);
-        if (app->input_n > 0)
+        if (app->input_n > 0) {
             app->input_us = now(app);
+            app->silent = false;
+        } else {
+            silence(app);
+        }
     }
     while (app->input_at < app->input_n && frame_tx_room(&app->tx) >= APP_ROOM && !app->rebooting)
         take_byte(app, app->input[app->input_at++]);

@@ -30,8 +30,8 @@ typedef struct app_t {
     frame_tx tx;
     uint8_t input[APP_INPUT];
     size_t input_at, input_n;
-    uint64_t input_us, frame_us, sent_us;
-    bool frame_seen;
+    uint64_t input_us, frame_us, silent_us, sent_us;
+    bool frame_seen, silent;
     proto_request request;
     /* sessions */
     uint16_t session, hello_request;

@@ -371,6 +371,7 @@ def test_bad_settings_change_nothing(talk: RawHost) -> None:
 
 def typed(sim: Sim, data: bytes) -> str:
     sim.advance(3)
+    sim.step()
     sim.feed(data)
     return sim.run().decode()
 
@@ -424,7 +425,20 @@ def test_a_frame_without_an_end_does_not_deafen() -> None:
     sim = Sim(talker())
     sim.feed(encode("ping", 1, 1, data=b"x")[:-3])
     sim.run()
+    sim.step()
+    sim.advance(0.6)
+    sim.step()
     assert "tokens" in typed(sim, b"hello\n")
+
+
+def test_a_frame_that_waits_for_a_long_step_is_not_given_up(talk: RawHost) -> None:
+    """A UART has few bytes of FIFO: the rest of a frame arrives after the step, however long that took."""
+    whole = talk.frame("ping", data=b"\x03" * 40)
+    talk.sim.feed(whole[:16])
+    talk.sim.step()
+    talk.sim.advance(5)
+    (pong,) = talk.raw(whole[16:])
+    assert pong.data == b"\x03" * 40
 
 
 # ---- models ----------------------------------------------------------------------------------------

@@ -1,0 +1,11 @@
+# What the main component of every ESP32-S3 board is made of.
+set(firmware ${CMAKE_CURRENT_LIST_DIR}/../..)
+file(GLOB TLM_SOURCES ${firmware}/app/*.c ${firmware}/boards/esp32s3/*.c)
+set(TLM_INCLUDES . ${firmware}/app ${firmware}/boards ${firmware}/boards/esp32s3 ${firmware}/../runtime_c/src)
+set(TLM_REQUIRES runtime_c esp_partition spi_flash esp_timer esp_psram esp_hw_support)
+if("$ENV{IDF_VERSION}" VERSION_LESS "5.3")
+  list(APPEND TLM_REQUIRES driver)
+else()
+  list(APPEND TLM_REQUIRES esp_driver_uart esp_driver_usb_serial_jtag)
+endif()
+set(TLM_FLAGS -O2 -ffp-contract=off -fno-fast-math)
