@@ -54,6 +54,8 @@ def gguf(path: str, out: Path, kind: str, **values: Any) -> None:
     """Write PATH (a blob or a checkpoint of the Llama family) as GGUF for llama.cpp."""
     file = Path(path)
     source = make_source(path, values)
+    if file.exists() and out.resolve() == file.resolve():
+        raise ConfigError("the GGUF would overwrite its source", "name another file with -o")
     is_blob = file.is_file() and file.open("rb").read(4) == MAGIC
     spec, tensors, vocab, name = _from_blob(file) if is_blob else _from_checkpoint(source)
     gguf_out.write(spec, tensors, vocab, out, kind=kind, name=name)
