@@ -257,7 +257,7 @@ typedef struct tlm_layer_rec {
     uint32_t ffn_dim; /* hidden width of the feed-forward part */
     uint8_t ffn_kind; /* `FfnKind` */
     uint8_t reserved[3]; /* zero */
-    uint16_t attn_norm; /* f32 [1, dim] */
+    uint16_t attn_norm; /* f32 [1, dim], or none: not normed */
     uint16_t attn_norm_bias; /* f32 [1, dim], or none */
     uint16_t wq; /* [n_heads*head_dim, dim] */
     uint16_t bq; /* f32 [1, rows of wq], or none */
@@ -268,7 +268,7 @@ typedef struct tlm_layer_rec {
     uint16_t attn_sub_norm; /* f32 [1, n_heads*head_dim], norm before wo, or none */
     uint16_t wo; /* [dim, n_heads*head_dim] */
     uint16_t bo; /* f32 [1, dim], or none */
-    uint16_t ffn_norm; /* f32 [1, dim] */
+    uint16_t ffn_norm; /* f32 [1, dim], or none: not normed */
     uint16_t ffn_norm_bias; /* f32 [1, dim], or none */
     uint16_t w_gate; /* [ffn_dim, dim], gated only */
     uint16_t b_gate; /* f32 [1, ffn_dim], or none */

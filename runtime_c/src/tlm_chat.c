@@ -50,31 +50,26 @@ static cursor strings(const tlm_model *m)
     return c;
 }
 
-/* Comparisons with NaN are false: each condition refuses it. */
-static bool good_sampling(const tlm_chat_rec *c)
-{
-    const uint32_t t = tlm_bits(c->temperature);
-    return (t == 0 || (t >= 0x00800000u && t < TLM_INF_BITS)) && c->top_k <= TLM_MAX_CANDIDATES && c->top_p > 0.0f &&
-           c->top_p <= 1.0f && c->min_p >= 0.0f && c->min_p < 1.0f && c->repeat_penalty >= 1.0f &&
-           tlm_bits(c->repeat_penalty) < TLM_INF_BITS && c->repeat_window <= TLM_MAX_REPEAT && c->max_tokens >= 1u &&
-           c->max_tokens <= TLM_MAX_CONTEXT;
-}
-
 tlm_err tlm_check_chat(tlm_model *m)
 {
     const tlm_chat_rec *c = (const void *)m->section[TLM_SECTION_CHAT];
     const uint32_t bytes = m->section_bytes[TLM_SECTION_CHAT];
+    tlm_sampling sampling;
     if (c == NULL) {
         return TLM_OK;
     }
     TLM_CHECK(TLM_ERR_FORMAT, bytes >= sizeof *c);
     TLM_CHECK(TLM_ERR_FORMAT, c->kind < TLM_CHAT_KIND_COUNT && c->add_bos <= 1u && c->reserved == 0);
     TLM_CHECK(TLM_ERR_FORMAT, c->n_stop_ids <= (bytes - sizeof *c) / sizeof(uint32_t));
-    TLM_CHECK(TLM_ERR_FORMAT, c->n_strings >= TLM_CHAT_FIXED_STRINGS && good_sampling(c));
+    TLM_CHECK(TLM_ERR_FORMAT, c->n_strings >= TLM_CHAT_FIXED_STRINGS);
+    TLM_CHECK(TLM_ERR_FORMAT, c->max_tokens >= 1u && c->max_tokens <= TLM_MAX_CONTEXT);
+    TLM_CHECK(TLM_ERR_LIMIT, c->top_k <= TLM_MAX_CANDIDATES && c->repeat_window <= TLM_MAX_REPEAT);
+    m->chat = c;
+    tlm_sampling_default(&sampling, m);
+    TLM_CHECK(TLM_ERR_FORMAT, tlm_sampling_valid(&sampling));
     for (uint32_t i = 0; i < c->n_stop_ids; i++) {
         TLM_CHECK(TLM_ERR_FORMAT, stop_ids(c)[i] < m->spec->vocab);
     }
-    m->chat = c;
     cursor rest = strings(m);
     for (uint32_t i = 0; i < c->n_strings; i++) {
         const char *text;

@@ -13,6 +13,9 @@ tlm_err tlm_check_values(const tlm_model *model, const tlm_tensor_rec *tensor);
 tlm_err tlm_check_chat(tlm_model *model);
 tlm_err tlm_check_info(const tlm_model *model);
 
+/* Are the parameters within the ranges of tlm.h. */
+bool tlm_sampling_valid(const tlm_sampling *params);
+
 uint32_t tlm_crc32(const uint8_t *data, size_t bytes);
 
 /* CHECK(err, condition): leave with err unless the condition holds. */

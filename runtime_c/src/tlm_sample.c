@@ -26,7 +26,8 @@ static uint64_t pcg32_init(uint64_t seed)
 
 /* ---- parameters ---- */
 
-static bool good_params(const tlm_sampling *p)
+/* Comparisons with NaN are false: each condition refuses it. */
+bool tlm_sampling_valid(const tlm_sampling *p)
 {
     const uint32_t t = tlm_bits(p->temperature);
     return (t == 0 || (t >= 0x00800000u && t < TLM_INF_BITS)) && p->top_k <= TLM_MAX_CANDIDATES && p->top_p > 0.0f &&
@@ -51,7 +52,7 @@ void tlm_sampling_default(tlm_sampling *p, const tlm_model *m)
 
 tlm_err tlm_sampler_init(tlm_sampler *s, const tlm_sampling *params)
 {
-    TLM_CHECK(TLM_ERR_ARG, s != NULL && params != NULL && good_params(params));
+    TLM_CHECK(TLM_ERR_ARG, s != NULL && params != NULL && tlm_sampling_valid(params));
     memset(s, 0, sizeof *s);
     s->params = *params;
     s->rng = pcg32_init(params->seed);

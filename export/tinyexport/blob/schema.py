@@ -313,7 +313,7 @@ LAYER = Record(
         Field("reserved", "u8", "zero", 3),
         *_ids(
             (
-                ("attn_norm", "f32 [1, dim]"),
+                ("attn_norm", "f32 [1, dim], or none: not normed"),
                 ("attn_norm_bias", "f32 [1, dim], or none"),
                 ("wq", "[n_heads*head_dim, dim]"),
                 ("bq", "f32 [1, rows of wq], or none"),
@@ -324,7 +324,7 @@ LAYER = Record(
                 ("attn_sub_norm", "f32 [1, n_heads*head_dim], norm before wo, or none"),
                 ("wo", "[dim, n_heads*head_dim]"),
                 ("bo", "f32 [1, dim], or none"),
-                ("ffn_norm", "f32 [1, dim]"),
+                ("ffn_norm", "f32 [1, dim], or none: not normed"),
                 ("ffn_norm_bias", "f32 [1, dim], or none"),
                 ("w_gate", "[ffn_dim, dim], gated only"),
                 ("b_gate", "f32 [1, ffn_dim], or none"),
