@@ -24,6 +24,7 @@ from .policy import TERNARY_TYPES, TypePolicy, make_policy
 from .runtime import Model
 from .spec import Checkpoint, Fact, ModelSpec, tensor_names
 
+HASH_DIGITS = 32  # of the sha256 of each source file: 128 bits tell files apart
 MAX_TERNARY_LOSS = 0.25  # nat a token that three levels may cost
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -156,18 +157,24 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path} can not be read as UTF-8 text: {err}", "name a text file (.txt or .xz)") from err
 
 
+def _compact(value: Any) -> str:
+    """JSON without spaces: every byte of the blob lies in flash."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def blob_info(source: Source, policy: TypePolicy, options: QuantizeOptions) -> dict[str, str]:
     """The INFO section: provenance without timestamps, so that equal input gives equal bytes."""
     checkpoint = source.checkpoint
-    facts = {k: {"value": f.value, "origin": f.origin, "note": f.note} for k, f in sorted(checkpoint.facts.items())}
+    facts = {k: [f.value, f.origin] + ([f.note] if f.note else []) for k, f in checkpoint.facts.items()}
+    types = {g: t for g, t in policy.groups.items() if t != policy.preset}
     info = {
         "name": options.name or source.talk.name,
         "arch": checkpoint.arch,
         "licence": options.licence or source.talk.licence or "unknown",
         "attribution": source.talk.attribution,
-        "facts": json.dumps(facts, sort_keys=True),
-        "sources": json.dumps(checkpoint.sources, sort_keys=True),
-        "types": json.dumps({"preset": policy.preset, **policy.groups}, sort_keys=True),
+        "facts": _compact(facts),
+        "sources": _compact({name: digest[:HASH_DIGITS] for name, digest in checkpoint.sources.items()}),
+        "types": _compact({"preset": policy.preset, **types}),
         "tool": f"tinyexport {__version__}",
     }
     return {k: v for k, v in sorted(info.items()) if v}

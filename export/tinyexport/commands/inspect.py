@@ -95,8 +95,8 @@ def _print_blob(facts: dict[str, Any]) -> None:
     for key in ("licence", "attribution", "tool"):
         if key in facts["info"]:
             console.print(f"{key}: {facts['info'][key]}", markup=False)
-    for name, fact in facts["info"].get("facts", {}).items():
-        console.print(f"{fact['origin']:>8}  {name} = {fact['value']} {fact['note']}".rstrip(), markup=False)
+    for name, (value, origin, *note) in facts["info"].get("facts", {}).items():
+        console.print(f"{origin:>8}  {name} = {value} {' '.join(note)}".rstrip(), markup=False)
 
 
 @click.command()
