@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pie_host import aligned, build, make_case
+from pie_host import ROOT, SOURCE, aligned, build, make_case
 
 SLOTS = 16
 
@@ -37,6 +39,20 @@ class CAttn(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("scratch", ctypes.c_void_p),
     )
+
+
+def test_every_slot_by_the_test_of_backends(tmp_path: Path) -> None:
+    """tests/c/test_backends.c, which knows the contract of each slot, with the sanitisers on."""
+    kernels = SOURCE / "kernels"
+    sources = [ROOT / "tests" / "c" / "test_backends.c", Path(__file__).parent / "pie_stub.c"]
+    for folder in (kernels, kernels / "ref", kernels / "esp32s3"):
+        sources += sorted(folder.glob("*.c"))
+    command = ["cc", "-O1", "-std=c99", "-ffp-contract=off", "-D_POSIX_C_SOURCE=200809L", "-DTLM_TARGET_ESP32S3"]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command += [f"-I{SOURCE}", f"-I{ROOT / 'runtime_c' / 'include'}", *map(str, sources), "-o", str(tmp_path / "test")]
+    subprocess.run(command, check=True, timeout=120)
+    done = subprocess.run([str(tmp_path / "test"), "esp32s3"], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("ok "), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", ["q4_0", "q8_0", "t2"])

@@ -1,5 +1,4 @@
 /* ESP32-S3: what the PIE kernels take over from the reference table. */
-#include "../ref/tlm_k_ref.h"
 #include "tlm_k_s3.h"
 
 #if UINTPTR_MAX == 0xffffffffu /* the .S files count on these places */

@@ -51,6 +51,12 @@ float tlm_k_s3_sum8(const float *x, uint32_t groups);
 
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
+/* The reference kernels, which take what these leave to them. */
+tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
+tlm_attn_fn tlm_k_ref_attn_i8, tlm_k_ref_attn_i4;
+tlm_add_fn tlm_k_ref_add;
+size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
+
 /* The slots of the kernel table. */
 tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;

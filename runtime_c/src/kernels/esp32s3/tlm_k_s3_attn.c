@@ -3,8 +3,6 @@
  * Scores, scales and weights of a call stand in rows of floats that begin at a multiple of 32 positions. */
 #include <string.h>
 
-#include "../ref/tlm_k_ref.h"
-#include "../ref/tlm_k_ref_attn.h"
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 

@@ -4,7 +4,6 @@
  * whole, and results that are not aligned, go through a buffer. */
 #include <string.h>
 
-#include "../ref/tlm_k_ref.h"
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
