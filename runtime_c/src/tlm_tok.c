@@ -60,10 +60,10 @@ static tlm_err encode_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *
     }
 }
 
-static tlm_err encode_segment(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, bool prefix,
+static tlm_err encode_segment(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, bool start,
                               tlm_tok_work work) {
-    if (!tlm_tok_is_plain(tok, prefix)) {
-        tlm_err err = tlm_tok_normalise(tok, s, n, prefix, work.base, work.bytes, &n);
+    if (!tlm_tok_is_plain(tok, start)) {
+        tlm_err err = tlm_tok_normalise(tok, s, n, start, work.base, work.bytes, &n);
         if (err != TLM_OK) {
             return err;
         }
@@ -129,18 +129,18 @@ static tlm_err encode_text(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *
                            tlm_tok_work work) {
     const bool once = tlm_tok_has(tok, TLM_TOK_FLAG_PREFIX_ONCE);
     const uint32_t matched = TLM_TOK_SPECIAL_FLAG_ALWAYS | ((flags & TLM_ENCODE_SPECIAL) ? TLM_TOK_SPECIAL_FLAG_MATCH : 0u);
-    bool prefix = (flags & TLM_ENCODE_CONTINUE) == 0;
+    bool start = (flags & TLM_ENCODE_CONTINUE) == 0;
     for (size_t at = 0; at < n;) {
         hit h = {n, n, TLM_NO_TOKEN};
         bool found = tok->rec->n_special > 0 && next_hit(tok, s, at, n, matched, &h);
-        tlm_err err = h.start > at ? encode_segment(tok, out, s + at, h.start - at, prefix, work) : TLM_OK;
+        tlm_err err = h.start > at ? encode_segment(tok, out, s + at, h.start - at, start, work) : TLM_OK;
         if (err != TLM_OK) {
             return err;
         }
         if (found) {
             tlm_tok_emit(out, h.id);
         }
-        prefix = !once;
+        start = !once;
         at = h.end;
     }
     return TLM_OK;
@@ -240,6 +240,7 @@ uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len) {
     }
     if (!tlm_tok_has(&tok, TLM_TOK_FLAG_DERIVED)) {
         uint32_t symbol = tlm_tok_find(&tok, (const uint8_t *)piece, len);
+        symbol = symbol == TLM_NO_TOKEN && len == 1 ? tlm_tok_byte(&tok, (uint8_t)*piece) : symbol;
         return symbol < tok.rec->n_pieces ? symbol : TLM_NO_TOKEN;
     }
     for (uint32_t id = 0; id < tok.rec->n_pieces; id++) {

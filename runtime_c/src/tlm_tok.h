@@ -83,11 +83,12 @@ typedef struct tlm_tok_work {
     size_t bytes;
 } tlm_tok_work;
 
-/* Text of a segment as pieces see it. *len is set; TLM_ERR_LIMIT when it does not fit `cap`. */
-tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool prefix, uint8_t *out, size_t cap,
+/* Text of a segment as pieces see it; at the `start` of a text it gets its prefix and loses leading spaces.
+ * TLM_ERR_LIMIT when the result does not fit `cap`. */
+tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool start, uint8_t *out, size_t cap,
                           size_t *len);
-/* Whether a segment must go through tlm_tok_normalise. */
-bool tlm_tok_is_plain(const tlm_tok *tok, bool prefix);
+/* Whether tlm_tok_normalise would change nothing. */
+bool tlm_tok_is_plain(const tlm_tok *tok, bool start);
 
 /* The pre-tokeniser over a segment. */
 typedef struct tlm_tok_words {

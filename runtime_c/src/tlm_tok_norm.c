@@ -59,19 +59,19 @@ static void next_unit(const tlm_tok *tok, const uint8_t *s, size_t n, unit *u) {
     }
 }
 
-bool tlm_tok_is_plain(const tlm_tok *tok, bool prefix) {
+bool tlm_tok_is_plain(const tlm_tok *tok, bool start) {
     const uint32_t changing = TLM_TOK_FLAG_ESCAPE | TLM_TOK_FLAG_TRIM | TLM_TOK_FLAG_BAD_IS_FFFD;
     return !tlm_tok_has(tok, changing) && tok->rec->map_bytes == 0 &&
-           (!prefix || tok->rec->prefix == TLM_TOK_PREFIX_NONE);
+           (!start || tok->rec->prefix == TLM_TOK_PREFIX_NONE);
 }
 
-tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool prefix, uint8_t *out, size_t cap,
+tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool start, uint8_t *out, size_t cap,
                           size_t *len) {
     const bool trim = tlm_tok_has(tok, TLM_TOK_FLAG_TRIM), escape = tlm_tok_has(tok, TLM_TOK_FLAG_ESCAPE);
     sink to = {out, cap, 0, false};
     unit u;
     *len = 0;
-    while (trim && n > 0) {
+    while (trim && start && n > 0) {
         next_unit(tok, s, n, &u);
         if (u.n != 1 || u.s[0] != ' ') {
             break;
@@ -82,11 +82,11 @@ tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool p
     if (n == 0) {
         return TLM_OK;
     }
-    prefix = prefix && tok->rec->prefix != TLM_TOK_PREFIX_NONE;
+    const bool prefix = start && tok->rec->prefix != TLM_TOK_PREFIX_NONE;
     if (prefix) {
         put(&to, (const uint8_t *)" ", 1);
     }
-    for (bool after_space = trim; n > 0; s += u.taken, n -= u.taken) {
+    for (bool after_space = trim && start; n > 0; s += u.taken, n -= u.taken) {
         next_unit(tok, s, n, &u);
         const uint8_t *from = u.s;
         size_t left = u.n;

@@ -95,16 +95,16 @@ class NativeTokenizer:
     def piece(self, token: int, cap: int = 512) -> bytes:
         out, size = ctypes.create_string_buffer(max(cap, 1)), ctypes.c_size_t()
         _raise(self.lib.harness_piece(self.handle, token, out, cap, ctypes.byref(size)))
-        return out.raw[: size.value]
+        return ctypes.string_at(out, size.value)
 
     def stream(self, ids: list[int], replace: bool = False, started: bool = False) -> list[bytes]:
         """What tlm_decode hands out for each id, and at last what tlm_decode_end does."""
-        n, cap = len(ids), 1600 * (len(ids) + 1)
+        n, cap = len(ids), 64 * len(ids) + 8192
         array, ends = (ctypes.c_uint32 * max(n, 1))(*ids), (ctypes.c_size_t * max(n, 1))()
         out, size = ctypes.create_string_buffer(cap), ctypes.c_size_t()
         _raise(self.lib.harness_decode(self.handle, array, n, replace, started, out, cap, ends, ctypes.byref(size)))
-        cuts = [0, *ends[:n], size.value]
-        return [out.raw[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        cuts, text = [0, *ends[:n], size.value], ctypes.string_at(out, size.value)
+        return [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
 
     def decode(self, ids: list[int], replace: bool = False, started: bool = False) -> bytes:
         return b"".join(self.stream(ids, replace, started))
