@@ -215,12 +215,6 @@ typedef struct tlm_sampling {
 } tlm_sampling;
 void tlm_sampling_default(tlm_sampling *sampling, const tlm_model *model); /* from the CHAT section */
 
-typedef struct tlm_candidate {
-    float logit; /* after the repetition penalty */
-    float raw;   /* as the head gave it */
-    uint32_t id;
-} tlm_candidate;
-
 /* Keeps the best candidates while rows stream in: no logits buffer. */
 typedef struct tlm_sampler {
     tlm_sampling params;
@@ -230,10 +224,10 @@ typedef struct tlm_sampler {
     /* private */
     uint64_t rng;
     uint32_t recent[TLM_MAX_REPEAT], n_recent, recent_at;
-    tlm_candidate heap[TLM_MAX_CANDIDATES]; /* the worst candidate first */
-    float weight[TLM_MAX_CANDIDATES];
+    uint64_t rank[TLM_MAX_CANDIDATES]; /* a heap, then sorted */
+    float raw[TLM_MAX_CANDIDATES], weight[TLM_MAX_CANDIDATES];
     uint32_t n, cap;
-    float all_max, all_sum;
+    float bar, all_max, all_sum;
 } tlm_sampler;
 
 typedef struct tlm_choice {

@@ -71,38 +71,53 @@ void tlm_sampler_accept(tlm_sampler *s, uint32_t id)
     s->n_recent = tlm_min_u32(s->n_recent + 1u, window);
 }
 
-/* ---- the heap: the lowest-ranked candidate at the root ---- */
+/* ---- the heap: the candidate that ranks last at the root ---- */
 
-/* Rule 21. */
-static bool ranks_before(const tlm_candidate *a, const tlm_candidate *b)
+/* Rule 21 as one number: the larger ranks first. The bits of a float ordered as integers, +0 for -0, then the lower id. */
+static uint64_t rank_of(float l, uint32_t id)
 {
-    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+    const uint32_t u = tlm_bits(l + 0.0f);
+    return (uint64_t)(u >> 31 != 0 ? ~u : u | 0x80000000u) << 32 | ~id;
 }
 
-static void sift_down(tlm_candidate *heap, uint32_t n, uint32_t at)
+static float logit_of(uint64_t rank)
 {
-    const tlm_candidate moving = heap[at];
+    const uint32_t order = (uint32_t)(rank >> 32);
+    return tlm_float(order >> 31 != 0 ? order & TLM_ABS_MASK : ~order);
+}
+
+static uint32_t id_of(uint64_t rank)
+{
+    return ~(uint32_t)rank;
+}
+
+static void put(tlm_sampler *s, uint32_t at, uint64_t rank, float raw)
+{
+    s->rank[at] = rank;
+    s->raw[at] = raw;
+}
+
+/* A candidate comes in at `at` of a heap of n and sinks to its place. */
+static void sift_down(tlm_sampler *s, uint32_t n, uint32_t at, uint64_t rank, float raw)
+{
     for (uint32_t child = 2u * at + 1u; child < n; child = 2u * at + 1u) {
-        if (child + 1u < n && ranks_before(&heap[child], &heap[child + 1u])) {
-            child++;
-        }
-        if (!ranks_before(&moving, &heap[child])) {
+        child += child + 1u < n && s->rank[child + 1u] < s->rank[child];
+        if (rank <= s->rank[child]) {
             break;
         }
-        heap[at] = heap[child];
+        put(s, at, s->rank[child], s->raw[child]);
         at = child;
     }
-    heap[at] = moving;
+    put(s, at, rank, raw);
 }
 
-static void sift_up(tlm_candidate *heap, uint32_t at)
+static void sift_up(tlm_sampler *s, uint32_t at, uint64_t rank, float raw)
 {
-    const tlm_candidate moving = heap[at];
-    while (at != 0 && ranks_before(&heap[(at - 1u) / 2u], &moving)) {
-        heap[at] = heap[(at - 1u) / 2u];
+    while (at != 0 && rank < s->rank[(at - 1u) / 2u]) {
+        put(s, at, s->rank[(at - 1u) / 2u], s->raw[(at - 1u) / 2u]);
         at = (at - 1u) / 2u;
     }
-    heap[at] = moving;
+    put(s, at, rank, raw);
 }
 
 static float penalised(const tlm_sampler *s, uint32_t id, float l)
@@ -116,20 +131,22 @@ static float penalised(const tlm_sampler *s, uint32_t id, float l)
 }
 
 /* An id whose plain logit would enter the heap. A penalty only lowers it. */
-static tlm_err offer(tlm_sampler *s, uint32_t id, float l)
+static tlm_err offer(tlm_sampler *s, uint32_t id, float raw)
 {
-    const tlm_candidate c = {penalised(s, id, l), l, id};
+    const float l = penalised(s, id, raw);
+    const uint64_t rank = rank_of(l, id);
     if (s->allowed != NULL && !s->allowed(s->allowed_ctx, id)) {
         return TLM_OK;
     }
-    TLM_CHECK(TLM_ERR_NUMERIC, (tlm_bits(c.logit) & TLM_ABS_MASK) < TLM_INF_BITS);
+    TLM_CHECK(TLM_ERR_NUMERIC, (tlm_bits(l) & TLM_ABS_MASK) < TLM_INF_BITS);
     if (s->n < s->cap) {
-        s->heap[s->n] = c;
-        sift_up(s->heap, s->n++);
-    } else if (ranks_before(&c, &s->heap[0])) {
-        s->heap[0] = c;
-        sift_down(s->heap, s->n, 0);
+        sift_up(s, s->n++, rank, raw);
+    } else if (rank > s->rank[0]) {
+        sift_down(s, s->n, 0, rank, raw);
+    } else {
+        return TLM_OK;
     }
+    s->bar = logit_of(s->rank[0]);
     return TLM_OK;
 }
 
@@ -171,11 +188,11 @@ static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t r
     }
     for (uint32_t at = 0; at < rows; at += STRIDE) {
         const uint32_t end = tlm_min_u32(rows, at + STRIDE);
-        if (s->n == s->cap && end - at == STRIDE && !any_above(logits + at, s->heap[0].logit)) {
+        if (s->n == s->cap && end - at == STRIDE && !any_above(logits + at, s->bar)) {
             continue;
         }
         for (uint32_t i = at; i < end; i++) {
-            if (s->n < s->cap || !(logits[i] <= s->heap[0].logit)) {
+            if (s->n < s->cap || !(logits[i] <= s->bar)) {
                 TLM_TRY(offer(s, row0 + i, logits[i]));
             }
         }
@@ -196,13 +213,13 @@ tlm_sink tlm_sampler_sink(tlm_sampler *s)
 /* ---- the draw ---- */
 
 /* Best candidate first. */
-static void rank(tlm_sampler *s)
+static void sort(tlm_sampler *s)
 {
     for (uint32_t n = s->n; n > 1u; n--) {
-        const tlm_candidate worst = s->heap[0];
-        s->heap[0] = s->heap[n - 1u];
-        s->heap[n - 1u] = worst;
-        sift_down(s->heap, n - 1u, 0);
+        const uint64_t rank = s->rank[n - 1u];
+        const float raw = s->raw[n - 1u];
+        put(s, n - 1u, s->rank[0], s->raw[0]);
+        sift_down(s, n - 1u, 0, rank, raw);
     }
 }
 
@@ -210,11 +227,11 @@ static void rank(tlm_sampler *s)
  * prefix. */
 static uint32_t draw(tlm_sampler *s)
 {
-    const float inv_t = 1.0f / s->params.temperature, best = s->heap[0].logit;
+    const float inv_t = 1.0f / s->params.temperature, best = logit_of(s->rank[0]);
     float total = 0.0f, sum = 0.0f;
     uint32_t n = 0;
     for (; n < s->n; n++) {
-        s->weight[n] = tlm_exp((s->heap[n].logit - best) * inv_t);
+        s->weight[n] = tlm_exp((logit_of(s->rank[n]) - best) * inv_t);
         if (s->weight[n] < s->params.min_p) {
             break;
         }
@@ -241,9 +258,10 @@ static uint32_t draw(tlm_sampler *s)
 /* log of the sum of exp(l - l_max) over the candidates (rule 24). */
 static float log_total(const tlm_sampler *s)
 {
+    const float best = logit_of(s->rank[0]);
     float z = 1.0f;
     for (uint32_t i = 1; i < s->n; i++) {
-        z = z + tlm_exp(s->heap[i].logit - s->heap[0].logit);
+        z = z + tlm_exp(logit_of(s->rank[i]) - best);
     }
     return tlm_log(z);
 }
@@ -251,11 +269,11 @@ static float log_total(const tlm_sampler *s)
 tlm_err tlm_sample(tlm_sampler *s, tlm_choice *choice)
 {
     TLM_CHECK(TLM_ERR_ARG, s != NULL && choice != NULL && s->n != 0);
-    rank(s);
-    const tlm_candidate *c = &s->heap[s->params.temperature > 0.0f ? draw(s) : 0];
-    choice->id = c->id;
-    choice->logprob = (c->logit - s->heap[0].logit) - log_total(s);
-    choice->logprob_all = s->want_all_logprob ? (c->raw - s->all_max) - tlm_log(s->all_sum) : 0.0f;
+    sort(s);
+    const uint32_t at = s->params.temperature > 0.0f ? draw(s) : 0;
+    choice->id = id_of(s->rank[at]);
+    choice->logprob = (logit_of(s->rank[at]) - logit_of(s->rank[0])) - log_total(s);
+    choice->logprob_all = s->want_all_logprob ? (s->raw[at] - s->all_max) - tlm_log(s->all_sum) : 0.0f;
     choice->candidates = s->n;
     s->n = 0; /* the heap is sorted now: a second draw needs a second sink */
     tlm_sampler_accept(s, choice->id);
