@@ -106,6 +106,9 @@ class Session:
             if heard:
                 on_text(b"".join(heard))
         self._number, self._hello = self.welcome.session, self.welcome.request
+        waiting, self._inbox = self._inbox, deque()
+        for packet in waiting:
+            self._sort(packet)
         return self.welcome
 
     def _greet(self, timeout: float) -> Packet:
@@ -160,6 +163,11 @@ class Session:
         """Sends a request a second time under its number: safe, the device does not do it twice."""
         self.stats.retries += 1
         self.transport.write(encode(name, self._number, request, **values))
+
+    @property
+    def number(self) -> int:
+        """Number of the session; a late answer to a hello that was sent twice may change it."""
+        return self._number
 
     @property
     def last_request(self) -> int:
@@ -229,7 +237,7 @@ class Session:
             LinkTimeoutError, LinkLostError: the line.
         """
         patience = self.patience if patience is None else patience
-        request = self.post(name, **values)
+        request, number = self.post(name, **values), self._number
         heard = sent = self.clock.now()
         while True:
             packet = self.receive()
@@ -237,7 +245,10 @@ class Session:
             if packet is not None and packet.request == request:
                 if packet.name == answer:
                     return packet
-                if packet.name == "error":
+                if packet.name == "error" and packet.code == Error.SESSION and number != self._number:
+                    # Sent under the first of two sessions that one hello, sent twice, had opened.
+                    request, number = self.post(name, **values), self._number
+                elif packet.name == "error":
                     raise self.fault(packet)
                 heard = sent = now
                 if on_event:

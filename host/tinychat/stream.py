@@ -90,7 +90,7 @@ class ReplyStream:
     # ---- steps ----------------------------------------------------------------------------------
 
     def _restart(self) -> None:
-        self._request = self.session.post("generate", **self._values)
+        self._request, self._session_number = self.session.post("generate", **self._values), self.session.number
         self._heard = self._moved = self._asked = self.session.clock.now()
 
     def _step(self) -> None:
@@ -115,6 +115,9 @@ class ReplyStream:
         if packet.name == "error":
             if packet.code == Error.STALE and self.accepted is not None:
                 return  # a copy of our request arrived late
+            if packet.code == Error.SESSION and self._session_number != self.session.number and not self.heard:
+                self._restart()
+                return
             raise self.session.fault(packet)
         if self._is_new(packet):
             self._moved = now

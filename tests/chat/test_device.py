@@ -131,6 +131,32 @@ def test_upload_replaces_the_model(connect: Connect, blob: Path) -> None:
     assert device.chat("hi", seed=1).wait().text == expected("hi", 1, 0)
 
 
+@pytest.mark.parametrize("late", [0, 1, 2, 3, 4])
+def test_a_hello_that_is_answered_twice(connect: Connect, late: int) -> None:
+    """A device that boots slowly finds the hello twice, and opens two sessions; the last one holds."""
+    fake, clock = FakeDevice(), FakeClock()
+    link = FakeLink(fake, clock)
+    hello, feed = b"", fake.feed
+
+    def slow(data: bytes) -> None:
+        nonlocal hello
+        if not hello:
+            hello = data
+            feed(data if late else data + data)
+            return
+        slow.count += 1  # type: ignore[attr-defined]
+        feed(hello + data if slow.count == late else data)  # type: ignore[attr-defined]
+
+    slow.count = 0  # type: ignore[attr-defined]
+    fake.feed = slow  # type: ignore[method-assign]
+    device = Device(link, clock)
+    assert device.info().board == "fake"
+    assert device.chat("hi", seed=1).wait().text == expected("hi", 1, 0)
+    assert device.settings["temperature"] == 0.7
+    assert fake.replies_begun == 1
+    assert clock.now() < 5
+
+
 def test_log_lines_and_text_outside_frames_reach_their_hooks() -> None:
     fake, clock = FakeDevice(boot_text="boot: hello\r\n"), FakeClock()
     device = Device(FakeLink(fake, clock), clock)
