@@ -225,6 +225,17 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path: Path, family:
     assert last[0][2:] == last[1][2:]  # the same validation loss; training loss is a mean since the last row
 
 
+def test_a_stopped_run_is_the_beginning_of_the_whole_one_and_can_be_prolonged(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path)
+    Trainer(load_recipe(path), tmp_path / "whole").train()
+    edited(path, "warmup = 2", "warmup = 2\nstop = 6")
+    assert Trainer(load_recipe(path), tmp_path / "run").train().steps == 6
+    edited(path, "stop = 6", "stop = 0")
+    Trainer(load_recipe(path), tmp_path / "run", resume=True).train()
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "run")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 def test_a_run_that_is_interrupted_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_recipe(tmp_path)
     step = Trainer._one_step

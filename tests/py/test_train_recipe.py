@@ -47,6 +47,7 @@ def test_an_unknown_key_is_named_with_the_closest_known_one(
         ("heads = 2", "heads = 3", "3 heads"),
         ('family = "llama"', 'family = "lama"', "family"),
         ("warmup = 2", "warmup = 99", "warmup"),
+        ("warmup = 2", "stop = 99", "optim.stop"),
         ("[model]", "[model", "can not be read"),
     ],
 )

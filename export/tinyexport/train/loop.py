@@ -110,7 +110,7 @@ class Trainer:
         facts = asdict(self.recipe)
         for key in ("folder", "card", "output", "name"):
             facts.pop(key)
-        for key in ("eval_every", "save_every"):
+        for key in ("eval_every", "save_every", "stop"):
             facts["optim"].pop(key)
         return json.dumps(facts, sort_keys=True)
 
@@ -245,7 +245,8 @@ class Trainer:
             TrainError: the loss or a weight is not finite; what was saved before stays.
         """
         optim = self.recipe.optim
-        last = min(until or optim.steps, optim.steps)
+        end = optim.stop or optim.steps
+        last = min(until or end, end)
         loss, recent = math.nan, []
         while self.step < last:
             loss = self._one_step()

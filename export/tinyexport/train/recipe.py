@@ -92,7 +92,7 @@ class DataPart:
 class OptimPart:
     """`[optim]`: AdamW, warm-up then cosine, clipping."""
 
-    steps: int
+    steps: int  # length of the schedule
     batch: int
     lr: float
     min_lr: float = 0.0
@@ -100,6 +100,7 @@ class OptimPart:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     warmup: int = 0
     clip: float = 1.0  # largest gradient norm; 0 = none
+    stop: int = 0  # step at which the run ends, before its schedule does; 0 = at the end
     seed: int = 1
     eval_every: int = 100
     save_every: int = 100
@@ -209,6 +210,8 @@ def _check_numbers(recipe: Recipe) -> None:
             raise RecipeError(f"optim.{name} must not be negative", f"it is {getattr(optim, name)}")
     if len(optim.betas) != 2 or not all(0 <= b < 1 for b in optim.betas):
         raise RecipeError("optim.betas must be two numbers from 0 to below 1", f"they are {optim.betas}")
+    if not 0 <= optim.stop <= optim.steps:
+        raise RecipeError("optim.stop must lie between 0 and optim.steps", f"it is {optim.stop}")
     if not 0 <= optim.warmup <= optim.steps:
         raise RecipeError("optim.warmup must lie between 0 and optim.steps", f"it is {optim.warmup}")
     tokenizer = recipe.tokenizer

@@ -31,7 +31,9 @@ def run_shown(recipe: Recipe, out: Path, resume: bool, progress: bool) -> dict[s
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not progress) as bar:
-        task = bar.add_task("", total=recipe.optim.steps, completed=trainer.step, loss=math.nan, valid="-")
+        task = bar.add_task(
+            "", total=recipe.optim.stop or recipe.optim.steps, completed=trainer.step, loss=math.nan, valid="-"
+        )
 
         def tell(step: int, loss: float, valid: float | None) -> None:
             bar.update(task, completed=step, loss=loss)
