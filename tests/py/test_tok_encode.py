@@ -116,7 +116,9 @@ def test_bpe_of_stories260k(shared):
 
 
 TRAINED = {
-    "bpe_folded_bytes": {"model_type": "bpe", "vocab_size": 420, "normalization_rule_name": "nfkc_cf", "byte_fallback": True},
+    "bpe_folded_bytes": {
+        "model_type": "bpe", "vocab_size": 420, "normalization_rule_name": "nfkc_cf", "byte_fallback": True,
+    },
     "bpe_user": {"model_type": "bpe", "vocab_size": 200, "user_defined_symbols": ["<tool>", "th", "é", "Ａ"]},
     "bpe_untrimmed": {"model_type": "bpe", "split_by_whitespace": False, "remove_extra_whitespaces": False},
     "unigram_user": {"vocab_size": 200, "user_defined_symbols": ["<tool>", "the", "Ａ"]},

@@ -12,9 +12,10 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 # A few lines of everything, for where ../shared is missing.
 LINES = [
-    "", " ", "  ", "Hello, world!", "  two  spaces  ", "I'll don't 'S 'ſ we've", "a\tb\r\nc\n\n d", "½ ⅷ", "x" * 70,
-    "naïve café e\u0301 A\u030a", "日本語テキスト ﾃﾞｰﾀ", "한국어 \u1112\u1161\u11ab", "🙂👨\u200d👩\u200d👧 🇩🇪", "12345 678",
-    "\u2581lower\u2581 block", "ﬁne Ａｂｃ ㎏ ⑴ ﷺ", "\x00\x01\x7f\x85\u2028\ufeff\ufffd", "<s> </s> <|endoftext|> <unk>",
+    "", " ", "  ", "Hello, world!", "  two  spaces  ", "I'll don't 'S 'ſ we've", "a\tb\r\nc\n\n d", "½ ⅷ",
+    "naïve café e\u0301 A\u030a", "日本語テキスト ﾃﾞｰﾀ", "한국어 \u1112\u1161\u11ab", "🙂👨\u200d👩 🇩🇪",
+    "\u2581lower\u2581 block", "12345 678", "x" * 70,
+    "ﬁne Ａｂｃ ㎏ ⑴ ﷺ", "\x00\x01\x7f\x85\u2028\ufeff\ufffd", "<s> </s> <|endoftext|> <unk>",
     "Once upon a time, there was a little girl.",
 ]  # fmt: skip
 RANGES = [

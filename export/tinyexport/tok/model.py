@@ -6,6 +6,7 @@ is a plain space in them. A piece without a text (a gap in the ids) is b"".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -132,6 +133,8 @@ def check(tokenizer: Tokenizer) -> Tokenizer:
     longest = max(len(text) for text in [*tokenizer.pieces, *(s.text for s in tokenizer.specials)])
     if longest > MAX_PIECE:
         raise TokenizerError(f"a piece is {longest} bytes long, the runtime holds {MAX_PIECE}", hint)
+    if not all(map(math.isfinite, [*tokenizer.scores, tokenizer.unk_score])):
+        raise TokenizerError("a piece has no finite score", hint)
     for name in ("bos", "eos", "unk"):
         value = getattr(tokenizer, name)
         if value is not None and not 0 <= value < tokenizer.vocab_size:

@@ -100,8 +100,8 @@ def _read(data: bytes) -> _Specs:
             specs.trainer.update(fields(value))
         elif number == 3:
             specs.normalizer.update(fields(value))
-    if not specs.pieces:
-        raise ValueError("no pieces")
+    if not specs.pieces or not specs.trainer or not specs.normalizer:
+        raise ValueError("its pieces or its settings are missing")
     return specs
 
 
