@@ -71,19 +71,21 @@ CALLER = {
     "linear call": 120,  # arguments, scales_fit over 4 blocks, entry and return
     "scale": 70,  # of a quantised block: a division (about 40) and the rest
     "head": 380,  # query codes 210, calls 60, -0.0 and 1/Z over 8 dims 95
-    "block of positions": 130,  # of a head: a scale, and the calls of quantisation and mix
-    "position of a head": 8,  # w = e*vs
+    "block of positions": 140,  # of a head: a scale, and the calls of product, quantisation and mix
     "normed value": 14,
     "cached value": 14,  # kv_store
     "ranked logit": 6,  # the top candidate while rows stream
 }
 
 
+PEAK, PRODUCT = 1.0, 1.9  # of a position: tlm_k_s3_absmax and tlm_k_s3_mul
+
+
 def attention(counts: dict[str, dict[str, float]], positions: int, cache: str) -> float:
     """Instructions of one head of 8 dims over `positions` of an i8 or i4 cache."""
     blocks = (positions + 31) // 32
     steps = ("max/48", "exp/48", "sum8/48", f"score_{cache}/8x48")
-    a_position = sum(counts[k]["per_position"] for k in steps) + 1 + CALLER["position of a head"]
+    a_position = sum(counts[k]["per_position"] for k in steps) + PEAK + PRODUCT
     a_block = (
         counts["quant/32"]["instructions"] + counts[f"mix_{cache}/8x32"]["instructions"] + CALLER["block of positions"]
     )

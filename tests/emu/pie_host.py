@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "runtime_c" / "src"
 ROWS = 8
 BLOCK = 32
+FOLDER = tempfile.TemporaryDirectory(prefix="tlm_pie_")
 FLAGS = ["-O1", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared"]
 
 
-def build(out: Path) -> ctypes.CDLL:
-    """Compiles the reference kernels, and those of the ESP32-S3 with plain C for their assembly, under `out`."""
-    library = out / "libtlm_ref.so"
+@cache
+def build() -> ctypes.CDLL:
+    """The reference kernels, and those of the ESP32-S3 with plain C for their assembly; compiled once a run."""
+    library = Path(FOLDER.name) / "libtlm_ref.so"
     sources = [*sorted((SOURCE / "kernels" / "ref").glob("*.c")), *sorted((SOURCE / "kernels" / "esp32s3").glob("*.c"))]
     include = [f"-I{SOURCE}", f"-I{ROOT / 'runtime_c' / 'include'}"]
     stub = Path(__file__).parent / "pie_stub.c"

@@ -188,6 +188,14 @@ float tlm_k_s3_sum8(const float *x, uint32_t groups)
     return tlm_sum8(x, 8u * groups);
 }
 
+void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
+{
+    need(at(out, 16) && at(x, 16) && at(y, 16) && n % 4u == 0, "products");
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = x[i] * y[i];
+    }
+}
+
 void tlm_k_s3_add(float *y, const float *x, uint32_t n)
 {
     need(at(y, 16) && at(x, 16), "sums");

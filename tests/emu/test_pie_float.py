@@ -24,8 +24,8 @@ E = [
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build(tmp_path_factory.mktemp("float"))
+def library() -> ctypes.CDLL:
+    return build()
 
 
 def hard_values(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -141,6 +141,16 @@ def test_the_statement_is_the_reference(library: ctypes.CDLL) -> None:
     found = aligned(x)
     library.tlm_k_ref_act_silu(ctypes.c_void_p(found.ctypes.data), None, ctypes.c_uint32(len(x)))
     assert found.tobytes() == (x * (np.float32(1) / (np.float32(1) + statement_exp(-x)))).tobytes()
+
+
+def test_products() -> None:
+    x, y = np.random.default_rng(8).normal(0, 1, (2, 32)).astype(np.float32)
+    machine = Machine()
+    place = machine.memory.place
+    out = place(bytes(128), "out", align=16)
+    args = [out, *(place(v.tobytes(), "factor", writable=False, align=16) for v in (x, y)), 32]
+    machine.code(program("tlm_k_s3_softmax")).call("tlm_k_s3_mul", args)
+    assert machine.memory.read(out, 128) == (x * y).tobytes()
 
 
 def test_addition() -> None:

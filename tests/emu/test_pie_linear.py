@@ -14,8 +14,8 @@ ROWS = (1, 8, 11, 16, 23, 8, 13, 16)
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build(tmp_path_factory.mktemp("reference"))
+def reference() -> ctypes.CDLL:
+    return build()
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:

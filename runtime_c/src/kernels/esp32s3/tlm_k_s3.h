@@ -48,12 +48,12 @@ void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32
 float tlm_k_s3_max(const float *x, uint32_t n);
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
 float tlm_k_s3_sum8(const float *x, uint32_t groups);
+void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
 
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
 /* The reference kernels, which take what these leave to them. */
 tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
-tlm_attn_fn tlm_k_ref_attn_i8, tlm_k_ref_attn_i4;
 tlm_add_fn tlm_k_ref_add;
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
 

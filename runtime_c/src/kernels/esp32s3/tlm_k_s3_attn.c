@@ -6,12 +6,13 @@
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
-enum { Q_PAD = 2, LANES = 8, CHUNK = TLM_BLOCK * TLM_BLOCK };
+enum { Q_PAD = 2, LANES = 8, CHUNK = TLM_BLOCK * TLM_BLOCK, I8_DIMS = 32, I4_DIMS = 512 };
 
 typedef struct coded {
     void (*score)(const tlm_k_s3_score *args);
     void (*mix)(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
     uint32_t dims_a_byte;
+    uint32_t max_dims; /* of one call of score */
 } coded;
 
 typedef struct span {
@@ -19,6 +20,7 @@ typedef struct span {
     const coded *kind;
     float *e;           /* [count + LANES] */
     float *ks, *vs;     /* [count] */
+    float *ones, *part; /* [count]; for heads of more dims than a call takes */
     float *w;           /* [TLM_BLOCK] */
     int8_t *codes;      /* [TLM_BLOCK] */
     int8_t *q;          /* [head_dim + Q_PAD] */
@@ -28,7 +30,8 @@ typedef struct span {
 
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim)
 {
-    const size_t floats = (size_t)tlm_round_up(context, TLM_BLOCK) * 3u + LANES + TLM_BLOCK;
+    const uint32_t rows = head_dim > I8_DIMS ? 5u : 3u;
+    const size_t floats = (size_t)tlm_round_up(context, TLM_BLOCK) * rows + LANES + TLM_BLOCK;
     const size_t ours = floats * sizeof(float) + TLM_BLOCK + head_dim + Q_PAD;
     const size_t ref = tlm_k_ref_attn_scratch(context, head_dim);
     return ours > ref ? ours : ref;
@@ -46,7 +49,9 @@ static span span_of(const tlm_attn *a, const coded *kind)
     s.e = (float *)a->scratch;
     s.ks = s.e + s.count + LANES;
     s.vs = s.ks + s.count;
-    s.w = s.vs + s.count;
+    s.ones = s.vs + s.count;
+    s.part = s.ones + s.count;
+    s.w = a->head_dim > kind->max_dims ? s.part + s.count : s.ones;
     s.codes = (int8_t *)(s.w + TLM_BLOCK);
     s.q = s.codes + TLM_BLOCK;
     return s;
@@ -63,14 +68,21 @@ static void scales(const span *s, size_t offset, float *out)
     }
 }
 
+/* Positions of whole pages: those that have a score. */
+static uint32_t scored(const span *s)
+{
+    return tlm_round_up(s->skip + s->n, TLM_PAGE);
+}
+
 /* Whether all scores are finite; those outside of the window are +0 or -0 where the others are. */
 static bool finite(const span *s)
 {
     uint32_t peaks[TLM_BLOCK];
-    for (uint32_t i = 0; i < s->count; i += CHUNK) {
-        const uint32_t n = tlm_min_u32(s->count - i, CHUNK);
+    const uint32_t count = scored(s);
+    for (uint32_t i = 0; i < count; i += CHUNK) {
+        const uint32_t n = tlm_min_u32(count - i, CHUNK);
         tlm_k_s3_absmax(s->e + i, n, peaks);
-        for (uint32_t k = 0; k < n / TLM_BLOCK; k++) {
+        for (uint32_t k = 0; k * TLM_BLOCK < n; k++) {
             if (peaks[k] >= TLM_INF_BITS) {
                 return false;
             }
@@ -101,9 +113,7 @@ static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
     const uint32_t page = (s->base + i) / TLM_PAGE, last = a->last / TLM_PAGE;
     float scale = 0.0f;
     int32_t sum;
-    for (uint32_t j = 0; j < TLM_BLOCK; j++) {
-        s->w[j] = s->e[i + j] * s->vs[i + j];
-    }
+    tlm_k_s3_mul(s->w, s->e + i, s->vs + i, TLM_BLOCK);
     if (!tlm_k_s3_quant_block(s->w, TLM_BLOCK, 0.0f, s->codes, &scale, &sum)) {
         return false;
     }
@@ -111,6 +121,30 @@ static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
     const int8_t *v1 = (const int8_t *)a->pages[tlm_min_u32(page + 1u, last)] + head;
     s->kind->mix(s->codes, v0, v1, a->head_dim, &scale, out);
     return true;
+}
+
+/* Scores of a head that takes several calls: sums of up to 1,024*127*127 < 2^24 are exact as floats. */
+static void long_score(const span *s, tlm_k_s3_score args, float qa)
+{
+    const uint32_t dims = args.dims, step = s->kind->max_dims, count = scored(s);
+    for (uint32_t i = 0; i < count; i++) {
+        s->ones[i] = 1.0f;
+    }
+    args.ks = s->ones;
+    args.qa = 1.0f;
+    for (uint32_t d = 0; d < dims; d += step) {
+        args.dims = tlm_min_u32(dims - d, step);
+        args.scores = d == 0 ? s->e : s->part;
+        s->kind->score(&args);
+        if (d != 0) {
+            tlm_k_s3_add(s->e, s->part, count);
+        }
+        args.q += step;
+        args.offset += (size_t)step / s->kind->dims_a_byte * TLM_PAGE;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        s->e[i] = s->e[i] * (qa * s->ks[i]);
+    }
 }
 
 static bool one_head(const span *s, uint32_t h)
@@ -123,8 +157,12 @@ static bool one_head(const span *s, uint32_t h)
         return false;
     }
     const tlm_k_s3_score score = {a->pages + s->base / TLM_PAGE, a->k + head, s->q, s->ks, s->e, a->head_dim,
-                                  a->last / TLM_PAGE - s->base / TLM_PAGE + 1u, q_scale * a->scale};
-    s->kind->score(&score);
+                                  scored(s) / TLM_PAGE, q_scale * a->scale};
+    if (a->head_dim > s->kind->max_dims) {
+        long_score(s, score, score.qa);
+    } else {
+        s->kind->score(&score);
+    }
     if (!softmax(s, &inv_z)) {
         return false;
     }
@@ -157,12 +195,12 @@ static bool attend(const tlm_attn *a, const coded *kind)
 
 bool tlm_k_s3_attn_i8(const tlm_attn *a)
 {
-    const coded kind = {tlm_k_s3_score_i8, tlm_k_s3_mix_i8, 1};
-    return a->head_dim <= 32u ? attend(a, &kind) : tlm_k_ref_attn_i8(a);
+    const coded kind = {tlm_k_s3_score_i8, tlm_k_s3_mix_i8, 1, I8_DIMS};
+    return attend(a, &kind);
 }
 
 bool tlm_k_s3_attn_i4(const tlm_attn *a)
 {
-    const coded kind = {tlm_k_s3_score_i4, tlm_k_s3_mix_i4, 2};
-    return a->head_dim <= 512u ? attend(a, &kind) : tlm_k_ref_attn_i4(a);
+    const coded kind = {tlm_k_s3_score_i4, tlm_k_s3_mix_i4, 2, I4_DIMS};
+    return attend(a, &kind);
 }

@@ -3,7 +3,7 @@
  * args (tlm_k_s3.h)   tiles and codes 16-aligned; y 16-aligned and its stride a multiple of 4 floats; scratch 8-aligned,
  *                     8 bytes a vector; n_tiles, batch >= 1, np >= 16. Groups outside, vectors inside: weights stream once.
  * reads past the end  16 bytes after the tiles (not used).
- * instructions        4 rows: 9 for 16 columns and 46, 10 more with several vectors; a vector: 3 a block and 7.
+ * instructions        4 rows: 9 for 16 columns and 45, 9 more with several vectors; a vector: 3 a block and 13.
  * registers           a2-a15, f0-f4, q0-q4, ACCX, SAR.
  *
  * A byte holds w = b0 + 4*b1 + 16*b2 + 64*b3, each b = value + 1. As unsigned, w >> 6, w >> 4 and w >> 2 are below 43 and fit

@@ -1,4 +1,4 @@
-/* The softmax of rules 16 and 17 of NUMERICS.md in three steps, over floats of any 4-aligned place.
+/* The softmax of rules 16 and 17 of NUMERICS.md in steps, over floats of any 4-aligned place.
  *
  * float tlm_k_s3_max(const float *x, uint32_t n)
  *     The largest, the first of equal ones; n >= 1, no NaN. 3 instructions a value, 7 a call. a2-a4, f0, f1, b0.
@@ -9,6 +9,9 @@
  * float tlm_k_s3_sum8(const float *x, uint32_t groups)
  *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0); groups >= 1. 17 instructions a group, 12 a
  *     call. a2-a4, f0-f8.
+ *
+ * void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
+ *     out[i] = x[i]*y[i]; all 16-aligned, n a multiple of 4. 7 instructions for 4 values, 5 a call. a2-a5, f0-f7.
  */
 #include "tlm_k_s3_exp.h"
 
@@ -101,3 +104,21 @@ tlm_k_s3_sum8:
     rfr a2, f0
     retw.n
     .size tlm_k_s3_sum8, . - tlm_k_s3_sum8
+
+    .align 4
+    .global tlm_k_s3_mul
+    .type tlm_k_s3_mul, @function
+tlm_k_s3_mul:
+    entry a1, 32
+    srli a5, a5, 2
+    loopnez a5, .Lmultiplied
+    ee.ldf.128.ip f3, f2, f1, f0, a3, 16
+    ee.ldf.128.ip f7, f6, f5, f4, a4, 16
+    mul.s f0, f0, f4
+    mul.s f1, f1, f5
+    mul.s f2, f2, f6
+    mul.s f3, f3, f7
+    ee.stf.128.ip f3, f2, f1, f0, a2, 16
+.Lmultiplied:
+    retw.n
+    .size tlm_k_s3_mul, . - tlm_k_s3_mul
