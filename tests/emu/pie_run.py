@@ -44,7 +44,13 @@ def run_linear(name: str, case: Case, vectors: slice) -> tuple[np.ndarray, int]:
     batch, blocks = len(codes), case.blocks
     half = case.padded % 32 == 16
     y_stride = case.n_tiles * ROWS * 4
-    scratch = 8 * max(blocks, batch) if name.startswith("linear") else blocks * (4 * batch + 96) + 64
+    scratch = {
+        "linear_q4_0": 8 * blocks,
+        "linear_q8_0": 4 * blocks,
+        "linear_t2": 8 * batch,
+        "batch_q4_0": blocks * (4 * batch + 96),
+        "batch_q8_0": blocks * (4 * batch + 32),
+    }[name]
     align = 16 if name.startswith("linear") else 8
     single = name in ("linear_q4_0", "linear_q8_0")
     y = place(poison(batch * y_stride), "y", align=align)

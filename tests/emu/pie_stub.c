@@ -71,7 +71,7 @@ void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *a)
 
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *a)
 {
-    batch(a, 64u * ((a->np + 31u) / 32u) + 64u);
+    batch(a, 64u * ((a->np + 31u) / 32u));
     linear(a, tlm_k_ref_linear_q4_0);
 }
 

@@ -1,4 +1,4 @@
-/* A parallel NOR flash with the Intel command set, as QEMU's pflash_cfi01: programs words, erases sectors, and is
+/* A parallel NOR flash with the Intel command set, as QEMU's pflash_cfi01: programs through a buffer, erases sectors, and is
  * plain memory the rest of the time. NOR_WORD is the bus width; two chips side by side take a command each. */
 #include <string.h>
 
@@ -9,7 +9,9 @@
 #endif
 #define BOTH(command) ((NOR_WORD)((command) * ((NOR_WORD)-1 > 0xFFFFu ? 0x00010001u : 1u)))
 
-enum { PROGRAM = 0x40, ERASE = 0x20, CONFIRM = 0xD0, READ_STATUS = 0x70, READ_ARRAY = 0xFF, CLEAR_STATUS = 0x50 };
+enum { BUFFER = 0xE8, ERASE = 0x20, CONFIRM = 0xD0, READ_STATUS = 0x70, READ_ARRAY = 0xFF, CLEAR_STATUS = 0x50 };
+#define LINE 256u
+
 enum { READY = 0x80, FAILED = 0x3A };
 
 static volatile NOR_WORD *word_at(uint32_t offset)
@@ -30,20 +32,29 @@ static bool finish(volatile NOR_WORD *at)
     return (status & FAILED) == 0;
 }
 
+/* One buffer of the chip: at most LINE bytes that do not cross a multiple of LINE. */
+static bool program(volatile NOR_WORD *at, const NOR_WORD *words, uint32_t n)
+{
+    *at = BOTH(BUFFER);
+    while ((*at & READY) == 0) {
+    }
+    *at = BOTH(n - 1u);
+    for (uint32_t i = 0; i < n; i++)
+        at[i] = words[i];
+    *at = BOTH(CONFIRM);
+    return finish(at);
+}
+
 bool plat_flash_write(uint32_t offset, const void *data, uint32_t bytes)
 {
-    NOR_WORD words[64];
+    NOR_WORD words[LINE / sizeof(NOR_WORD)];
     while (bytes > 0) {
-        const uint32_t n = bytes < sizeof words ? bytes : (uint32_t)sizeof words;
+        const uint32_t room = LINE - offset % LINE, n = bytes < room ? bytes : room;
         volatile NOR_WORD *at = word_at(offset);
         memcpy(words, data, n);
         for (uint32_t i = 0; i < n / sizeof words[0]; i++)
             words[i] &= at[i]; /* the emulated chip would set bits, a real one can not */
-        for (uint32_t i = 0; i < n / sizeof words[0]; i++) {
-            at[i] = BOTH(PROGRAM);
-            at[i] = words[i];
-        }
-        if (!finish(at))
+        if (!program(at, words, n / (uint32_t)sizeof words[0]))
             return false;
         offset += n;
         bytes -= n;

@@ -1,29 +1,16 @@
-/* The simulator as a library for tests: bytes in, bytes out, a clock that the test moves, flash whose power it
- * cuts. Calls come from one thread. */
+#include "harness.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim_board.h"
-
-typedef struct harness {
+struct harness {
     sim_board sim;
     app_t app;
     uint8_t *in;
     size_t in_n, in_at, in_cap;
     uint8_t *out;
     size_t out_n, out_cap;
-} harness;
-
-harness *sim_new(const uint8_t *blob, size_t bytes, uint8_t *flash, uint32_t flash_bytes, uint8_t slots, uint32_t memory,
-                 uint32_t context, const char *kv);
-void sim_free(harness *h);
-void sim_boot(harness *h, uint64_t random, uint64_t cut, uint64_t settings_cut);
-void sim_feed(harness *h, const uint8_t *data, size_t bytes);
-size_t sim_take(harness *h, uint8_t *data, size_t cap);
-int sim_step(harness *h);
-void sim_advance(harness *h, uint64_t us);
-uint64_t sim_flash_work(const harness *h);
-int sim_state(const harness *h); /* bit 0: power is off, 1: flash was misused, 2: reboot wanted, 3: busy */
+};
 
 static size_t take_input(void *ctx, uint8_t *data, size_t cap)
 {
@@ -136,6 +123,11 @@ int sim_step(harness *h)
 void sim_advance(harness *h, uint64_t us)
 {
     h->sim.clock += us;
+}
+
+uint16_t sim_session(const harness *h)
+{
+    return h->app.session;
 }
 
 uint64_t sim_flash_work(const harness *h)
