@@ -92,3 +92,10 @@ def content(name: str) -> BlobContent:
 
 def blob(name: str) -> bytes:
     return build(content(name))
+
+
+def tiny() -> bytes:
+    """A blob of a few KB, for tests that go over every byte."""
+    model = spec(dim=8, n_heads=2, head_dim=4, vocab=9, layers=(LayerSpec(1, 8, GATED),), **no_rope(PosKind.NONE))
+    weights = tensors(model, ("q4_0", "t1", "f16"), np.random.default_rng(0))
+    return build(BlobContent(spec=model, tensors=weights, chat=CHAT, info=INFO))

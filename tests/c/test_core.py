@@ -52,3 +52,10 @@ def blob_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_session(variant: str, name: str, blob_files: dict[str, Path]) -> None:
     program = cbuild.program(variant, HERE / "core_session.c")
     assert cbuild.run([program, blob_files[name]]).endswith("ok\n")
+
+
+@pytest.mark.parametrize("variant", ["gcc", "clang-asan"])
+def test_every_cut_and_every_bit(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tlm"
+    path.write_bytes(blobs.tiny())
+    assert cbuild.run([cbuild.program(variant, HERE / "core_open.c"), path]).endswith("ok\n")
