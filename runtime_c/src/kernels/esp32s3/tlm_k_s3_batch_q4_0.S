@@ -1,7 +1,7 @@
 /* void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args): rule 7 of NUMERICS.md, 4, 8, 12 or 16 vectors, whole tiles.
  *
  * args (tlm_k_s3.h)   tiles and codes 16-aligned, code_stride a multiple of 16; y 8-aligned, its stride even; scratch
- *                     16-aligned, blocks*(4*batch + 96) + 64 bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
+ *                     16-aligned, blocks*(4*batch + 96) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
  * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles (not used).
  * instructions        two rows and four vectors: 62 a block of 32 columns and 7; two rows: 10 a block and 30; a tile: 9 a
  *                     block and 20; a vector: 4 a block and 9.

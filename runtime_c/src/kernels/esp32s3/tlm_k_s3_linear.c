@@ -7,8 +7,8 @@
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
-/* Stack bytes of a call; it bounds the columns (12,288 for one vector) and the vectors of a pass (16 up to 512 columns,
- * 4 up to 832). Results do not depend on it. */
+/* Stack bytes of a call; it bounds the columns (12,288 for one vector) and the vectors of a pass (16 up to 608 columns, 4
+ * up to 864). Results do not depend on it. */
 #ifndef TLM_K_S3_SCRATCH
 #define TLM_K_S3_SCRATCH 3072u
 #endif
@@ -77,7 +77,7 @@ static void single(const forms *f, const tlm_k_s3_linear *whole, float *y)
 static void tiles(const forms *f, tlm_k_s3_linear *args, const tlm_input *in, float *y, uint32_t y_stride)
 {
     const uint32_t blocks = blocks_of(args->np);
-    const uint32_t room = (TLM_K_S3_SCRATCH - 64u) / blocks / 16u; /* 16 bytes a quad and block, 96 a block */
+    const uint32_t room = TLM_K_S3_SCRATCH / blocks / 16u; /* 16 bytes a quad and block, 96 a block */
     uint32_t b = 0;
     args->y_stride = y_stride * (uint32_t)sizeof(float);
     if (room > 6u && aligned(y, 8) && y_stride % 2u == 0 && in->code_stride % 16u == 0) {
