@@ -27,7 +27,7 @@ PROMPT = (
 )
 REPLY_TOKENS = 64
 CPU_HZ = 240e6
-KERNEL_CYCLES = 0.8  # a q4_0 weight on one core's vector unit, read from SRAM
+KERNEL_CYCLES = 0.8  # a q4_0 weight on one core's vector unit
 Q4_BYTES = 18 / 32  # a q4_0 weight with its share of the scale
 
 #: Flash mode -> SPI clock in Hz, data clocks a byte, overhead clocks of a line fill.
@@ -44,12 +44,15 @@ PARTS = {
     4: "kernel from SRAM and from flash",
     5: "identity of the flash chip (JEDEC id, SFDP)",
 }
+#: Words in a row's name -> the measurement it belongs to; the first that fits.
 PART_WORDS = {
+    2: r"^cache line$|flash (clock|mode)",
     1: r"line",
     3: r"expf?\b|tanhf?\b|divi|barrier|parallel|sync|heap",
     4: r"kernel|matvec|linear|weight",
     5: r"jedec|sfdp|flash.?(id|chip)",
 }
+SCALAR_CYCLES = {"expf": 269.0, "tanhf": 300.0, "divide": 54.0}
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,22 @@ def line_cycles(tier: tuple[float, float, int], line: int, cores: int = 1) -> fl
 
 
 def modelled(row: BenchRow, facts: Info) -> float | None:
-    """What the cost model of the ESP32-S3 says about a row; None elsewhere."""
+    """What the cost model of the ESP32-S3 says about a row; None where it says nothing, and for other chips."""
     if "s3" not in facts.chip.lower():
         return None
-    text = f"{row.name} {row.note}".lower()
-    for pattern, value in ((r"\bexpf\b", 269.0), (r"\btanhf\b", 300.0), (r"\bdivi", 54.0)):
-        if re.search(pattern, row.name.lower()) and "cycle" in row.unit:
-            return value
+    text, name = f"{row.name} {row.note}".lower(), row.name.lower()
+    if name in SCALAR_CYCLES and row.unit == "cycles":
+        return SCALAR_CYCLES[name]
     tier = tier_of(text) or tier_of(facts.flash_mode)
-    size = re.search(r"\b(16|32|64)\s*b", text)
+    size = re.search(r"\b(16|32|64)\s*b\b", text)
     line = int(size[1]) if size else facts.cache_line
-    cores = 2 if re.search(r"2 core|two core|both", text) else 1
-    if re.search(PART_WORDS[4], row.name.lower()) and re.search(r"cycles? ?(/|a|per) ?weight", row.unit):
+    part = part_of(name)
+    if part == 4 and row.unit == "cycles/weight":
         if "sram" in text:
-            return KERNEL_CYCLES / cores
-        return line_cycles(tier, line, cores) / (line / Q4_BYTES) if tier and line else None
-    if re.search(PART_WORDS[1], row.name.lower()) and "cycle" in row.unit:
-        return line_cycles(tier, line, cores) if tier and line else None
+            return KERNEL_CYCLES
+        return line_cycles(tier, line) / (line / Q4_BYTES) + KERNEL_CYCLES if tier and line else None
+    if part == 1 and row.unit == "cycles" and tier and line:
+        return line_cycles(tier, line, 2 if re.search(r"\b(2|two|both) cores", text) else 1)
     return None
 
 
@@ -135,6 +137,14 @@ def measure(device: Device, facts: Info, argument: int, on_row: Callable[[Row], 
     return rows
 
 
+def figure(row: Row) -> str:
+    """The measured number for people: ids in hexadecimal, whole numbers whole."""
+    if "jedec" in row.name.lower() and not row.unit:
+        return f"0x{int(row.measured):06x}"
+    whole = row.measured == int(row.measured) if abs(row.measured) < 1e9 else False
+    return f"{row.measured:.0f}" if whole else f"{row.measured:.4g}"
+
+
 def missing(rows: list[Row], facts: Info) -> list[str]:
     """Those of the five measurements that this device does not provide."""
     have = {row.part for row in rows}
@@ -154,7 +164,7 @@ def paste_line(rows: list[Row], facts: Info) -> str:
     ]
     for row in rows:
         beside = f" (modelled {row.modelled:.4g})" if row.modelled is not None else ""
-        parts.append(f"{row.name} {row.measured:.4g} {row.unit}{beside}".strip())
+        parts.append(f"{row.name} {figure(row)} {row.unit}{beside}".strip())
     return "tinychat bench | " + " | ".join(parts)
 
 
@@ -200,5 +210,5 @@ def _table(rows: list[Row]) -> Table:
     table.add_column("conditions", style="dim")
     for row in rows:
         beside = "" if row.modelled is None else f"{row.modelled:.4g}"
-        table.add_row(row.name, f"{row.measured:.4g}", beside, row.unit, row.note)
+        table.add_row(row.name, figure(row), beside, row.unit, row.note)
     return table

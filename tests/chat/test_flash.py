@@ -7,6 +7,7 @@ import itertools
 import json
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,6 +147,21 @@ def test_what_can_be_wrong_with_a_build(tinychat: Run, platformio: Path, idf: Pa
     fails(run(idf), "app.bin is missing")
     (idf / "flasher_args.json").write_text("{}")
     fails(run(idf), "not a list of images")
+
+
+@pytest.mark.parametrize("table", ["partitions_8mb.csv", "partitions_16mb.csv"])
+def test_the_firmwares_own_partition_tables(tmp_path: Path, table: str) -> None:
+    boards_folder, out = Path(__file__).parents[2] / "firmware" / "boards", tmp_path / "partitions.bin"
+    command = [sys.executable, boards_folder / "partitions.py", boards_folder / "esp32s3" / table, out]
+    subprocess.run([str(c) for c in command], check=True, timeout=60)
+    rows = model_store.parse_partitions(out.read_bytes())
+    lines = [r.split(",") for r in (boards_folder / "esp32s3" / table).read_text().splitlines() if r and r[0] != "#"]
+    assert [(r.label, r.offset, r.size) for r in rows] == [(c[0], int(c[3], 0), int(c[4], 0)) for c in lines]
+    plan, blob = flash.Plan("esp32s3", {}, rows), tmp_path / "model.tlm"
+    blob.write_bytes(make_blob(50_000))
+    flash.add_model(plan, str(blob), tmp_path)
+    home = next(r for r in rows if r.label == "model")
+    assert sorted(plan.images) == [home.offset, home.offset + home.size // 2]
 
 
 def test_no_model_partition(blob: Path, tmp_path: Path) -> None:
