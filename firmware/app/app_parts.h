@@ -32,6 +32,7 @@ uint16_t models_chunk(app_t *app, const proto_header *to, const proto_upload_chu
 uint16_t models_query(app_t *app, const proto_header *to);
 uint16_t models_verify(app_t *app, const proto_header *to, uint32_t *detail);
 void models_verify_step(app_t *app);
+uint16_t models_check(app_t *app, uint32_t *detail); /* would the uploaded blob run here? */
 uint16_t models_activate(app_t *app, uint32_t *detail);
 uint16_t models_abort(app_t *app);
 uint16_t models_slot(app_t *app, const proto_header *to, uint8_t slot);

@@ -123,7 +123,7 @@ uint16_t models_verify(app_t *app, const proto_header *to, uint32_t *detail)
 }
 
 /* The bytes are what was announced: do they make a model that runs here? */
-static uint16_t check_blob(app_t *app, uint32_t *detail)
+uint16_t models_check(app_t *app, uint32_t *detail)
 {
     const uint8_t slot = app->store.upload;
     const bool kv = (app->settings.mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0;
@@ -151,7 +151,7 @@ void models_verify_step(app_t *app)
     }
     app->task = APP_NO_TASK;
     if (error == PROTO_ERROR_NONE)
-        error = check_blob(app, &detail);
+        error = models_check(app, &detail);
     if (error == PROTO_ERROR_NONE) {
         app->store.slot[app->store.upload].state = PROTO_SLOT_STATE_VERIFIED;
         shell_send(app, &app->task_for, PROTO_OK, NULL);
