@@ -59,3 +59,12 @@ def test_every_cut_and_every_bit(variant: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny.tlm"
     path.write_bytes(blobs.tiny())
     assert cbuild.run([cbuild.program(variant, HERE / "core_open.c"), path]).endswith("ok\n")
+
+
+@pytest.mark.parametrize("backend", ["avx2", "avx512vnni"])
+@pytest.mark.parametrize("variant", ["gcc", "clang-asan"])
+def test_backend_equals_the_reference_kernels(variant: str, backend: str) -> None:
+    out = cbuild.run([cbuild.program(variant, HERE / "test_backends.c"), backend])
+    if out.startswith("SKIP"):
+        pytest.skip(out.strip())
+    assert out.startswith("ok")
