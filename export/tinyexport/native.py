@@ -52,6 +52,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "eos": (_U32, [_VOID]),
     "token_id": (_U32, [_VOID, _VOID, _SIZE]),
     "encode": (c.c_int32, [_VOID, _VOID, _SIZE, _U32, _VOID, _SIZE, _VOID]),
+    "section_encode": (c.c_int32, [_VOID, _U32, _VOID, _SIZE, _U32, _VOID, _SIZE, _VOID]),
     "piece": (c.c_int32, [_VOID, _U32, _VOID, _SIZE, _VOID]),
     "decoder_new": (_VOID, [c.c_bool]),
     "free": (None, [_VOID]),

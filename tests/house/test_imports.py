@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set(),
     "spec": {"blob.schema"},
     "quant": {"blob.schema", "errors"},
-    "tok": {"blob.schema", "blob.schema_tok", "errors"},
+    "tok": {"blob.schema", "blob.schema_tok", "errors", "native"},
     "loaders": {"errors"},
     "archs": {"blob.schema", "errors", "loaders", "spec"},
     "blob": {"errors", "quant", "spec"},

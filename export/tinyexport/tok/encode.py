@@ -1,34 +1,28 @@
-"""Encoding by the C runtime itself: a packed tokenizer in the smallest blob that opens."""
+"""Encoding by the C runtime itself, from the packed section."""
 
 from __future__ import annotations
 
+import ctypes as c
+
 import numpy as np
 
-from .. import quant
-from ..blob import writer
-from ..blob.content import BlobContent
-from ..blob.schema import Act, FfnKind, NormKind, PosKind
-from ..spec import LayerSpec, ModelSpec, tensor_names
+from ..native import check, lib
 from .model import Tokenizer
 
-
-def blob(tokenizer: Tokenizer) -> bytes:
-    """A blob with this tokenizer and a model of width 1 that is never evaluated."""
-    spec = ModelSpec(
-        dim=1, n_heads=1, head_dim=1, vocab=tokenizer.vocab_size, context=1, layers=(LayerSpec(1, 1, FfnKind.PLAIN),),
-        norm_kind=NormKind.RMS, norm_eps=1.0, pos_kind=PosKind.NONE, act=Act.RELU, attn_scale=1.0,
-    )  # fmt: skip
-    tensors = {
-        name: quant.quantise(
-            "f16" if len(shape) > 1 else "f32", np.zeros((shape if len(shape) > 1 else (1, *shape)), np.float32)
-        )
-        for name, shape in tensor_names(spec)
-    }
-    return writer.build(BlobContent(spec, tensors, tokenizer.pack()))
+SPECIAL = 1  # TLM_ENCODE_SPECIAL
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Ids of a text, its special pieces included; RuntimeFault when the library is not built."""
-    from ..runtime import Model
-
-    return Model(blob(tokenizer)).encode(text, special=True)
+    section, data = tokenizer.pack(), text.encode("utf-8")
+    ids = np.empty(len(data) + 16, np.uint32)
+    count = c.c_size_t()
+    for _ in range(2):  # a normaliser may make more of the text than it has bytes
+        code = lib().tlm_py_section_encode(
+            section, len(section), data, len(data), SPECIAL, ids.ctypes.data, ids.size, c.byref(count)
+        )
+        if count.value <= ids.size:
+            break
+        ids = np.empty(count.value, np.uint32)
+    check(code)
+    return [int(i) for i in ids[: count.value]]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ..blob.schema_tok import TokFlag, TokKind, TokPrefix, TokSpecialFlag
+from ..blob.schema_tok import TokFlag, TokKind, TokSpecialFlag
 from ..errors import TokenizerError
 from . import hf_steps
 from .model import MARK, Merge, Special, Tokenizer, byte_letters, byte_piece, has_inner_space
@@ -287,6 +287,3 @@ def _bare_vocab(pieces: dict[str, int]) -> Tokenizer:
     out = load(json.dumps(data))
     out.reference = None
     return out
-
-
-__all__ = ["TokPrefix", "load", "load_vocab_merges"]

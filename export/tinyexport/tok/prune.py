@@ -13,7 +13,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from ..blob.schema_tok import TokFlag, TokKind, TokSpecialFlag
+from ..blob.schema_tok import TokFlag, TokKind
 from ..errors import TokenizerError
 from .encode import encode
 from .model import Merge, Tokenizer
@@ -147,6 +147,3 @@ def renumber(tokenizer: Tokenizer, keep: set[int]) -> Tokenizer:
         unk=moved(tokenizer.unk),
         reference=None,
     )
-
-
-__all__ = ["TokSpecialFlag", "prune", "renumber"]
