@@ -252,8 +252,13 @@ def upload(blob: str, slot: int | None, json_: bool, **options: Any) -> None:
     from .upload import read_blob
 
     read_blob(blob)  # before any board is looked for
-    with connected(**options) as device, report.transfer(json_) as progress:
-        device.upload(blob, progress, *([] if slot is None else [slot]))
+    with connected(**options) as device:
+        try:
+            with report.transfer(json_) as progress:
+                device.upload(blob, progress, *([] if slot is None else [slot]))
+        except KeyboardInterrupt:
+            click.echo("Stopped. The same command goes on from here.", err=True)
+            raise
         name = device.info().model
     if json_:
         emit({"event": "uploaded", "model": name, "bytes": os.path.getsize(blob)})
