@@ -297,7 +297,7 @@ bool app_step(app_t *app)
     if (app->rebooting) {
         if (frame_tx_room(&app->tx) == FRAME_TX_BYTES)
             app->board->reboot(app->board->ctx);
-        return false;
+        return true;
     }
     receive(app);
     if (frame_tx_room(&app->tx) < APP_ROOM)
@@ -310,7 +310,7 @@ bool app_step(app_t *app)
         step_reply(app);
     const bool lines = terminal_step(app);
     send_waiting(app);
-    return app_busy(app) || lines || app->input_at < app->input_n;
+    return app_busy(app) || lines || app->rebooting || app->input_at < app->input_n;
 }
 
 void app_init(app_t *app, const board *b)
