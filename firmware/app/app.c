@@ -323,7 +323,7 @@ void app_init(app_t *app, const board *b)
     frame_tx_init(&app->tx);
     app->session = (uint16_t)b->random(b->ctx);
     app->slot = PROTO_AUTO;
-    app->selfcheck = *(const uint8_t *)&one == 1 ? selfcheck_boot(app) : PROTO_CHECK_ARITHMETIC;
+    app->selfcheck = *(const uint8_t *)&one == 1 ? selfcheck_boot(b) : PROTO_CHECK_ARITHMETIC;
     if (!settings_load(&app->settings_store, b->settings, &app->settings))
         app->selfcheck |= PROTO_CHECK_SETTINGS;
     app->settings_stored = b->settings != NULL;

@@ -43,7 +43,7 @@ typedef struct logit_digest {
     float logit[TLM_MAX_BATCH];
 } logit_digest;
 tlm_sink digest_sink(logit_digest *digest);
-uint32_t selfcheck_boot(app_t *app);  /* arithmetic and golden models, before a model is loaded */
+uint32_t selfcheck_boot(const board *b);  /* arithmetic and golden models, before a model is loaded */
 uint32_t selfcheck_model(app_t *app); /* kernels against the reference kernels, with the model just opened */
 uint16_t probe_begin(app_t *app, const proto_header *to, const proto_probe *m);
 void probe_step(app_t *app);

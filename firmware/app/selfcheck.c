@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "app_parts.h"
+#include "golden_gen.h"
 
 /* ---- digests of logits ------------------------------------------------------------------------------ */
 
@@ -72,10 +73,50 @@ void probe_step(app_t *app)
 
 /* ---- at boot ---------------------------------------------------------------------------------------- */
 
-uint32_t selfcheck_boot(app_t *app)
+typedef struct golden_model {
+    const uint32_t *blob;
+    uint32_t bytes, crc[TLM_KV_COUNT];
+} golden_model;
+static const golden_model golden_models[] = GOLDEN_MODELS_INIT;
+
+/* Small models of every weight type, as this build computes them with this KV type: the reference's bits? */
+static bool golden(const board *b, const golden_model *g, tlm_kv_type kv)
 {
-    (void)app;
-    return tlm_self_test() == TLM_OK ? 0 : (uint32_t)PROTO_CHECK_ARITHMETIC;
+    tlm_model model;
+    tlm_config config = b->session;
+    tlm_session session;
+    uint32_t ids[GOLDEN_TOKENS], crc = 0;
+    uint8_t want[TLM_MAX_BATCH];
+    logit_digest digest;
+    const tlm_sink sink = digest_sink(&digest);
+    memset(want, 1, sizeof want);
+    if (tlm_model_open(&model, g->blob, g->bytes) != TLM_OK)
+        return false;
+    config.context = model.spec->context;
+    config.kv_type = kv;
+    if (tlm_session_init(&session, &model, &config, b->pieces, b->n_pieces) != TLM_OK)
+        return false;
+    for (uint32_t i = 0; i < GOLDEN_TOKENS; i++)
+        ids[i] = (7u * i + 3u) % model.spec->vocab;
+    for (uint32_t at = 0, n; at < GOLDEN_TOKENS; at += n) {
+        const uint32_t batch = tlm_next_batch(&session);
+        n = GOLDEN_TOKENS - at < batch ? GOLDEN_TOKENS - at : batch;
+        if (tlm_eval(&session, ids + at, n, want, &sink) != TLM_OK)
+            return false;
+        crc = app_crc32(crc, digest.crc, n * sizeof digest.crc[0]);
+    }
+    return crc == g->crc[kv];
+}
+
+uint32_t selfcheck_boot(const board *b)
+{
+    if (tlm_self_test() != TLM_OK)
+        return PROTO_CHECK_ARITHMETIC;
+    for (size_t i = 0; i < sizeof golden_models / sizeof golden_models[0]; i++)
+        for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++)
+            if (!golden(b, &golden_models[i], (tlm_kv_type)kv))
+                return PROTO_CHECK_GOLDEN;
+    return 0;
 }
 
 /* CRC of the logits after three tokens: a batch of two and one alone, which take different kernels. */

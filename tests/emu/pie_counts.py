@@ -137,8 +137,8 @@ def main() -> None:
     TABLE.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for key, value in counts.items():
         print(f"{key:28} {value}")
-    for name, value in tinytalk(counts, 40).items():
-        print(f"{name:40} {value / 1e6:8.3f} M")
+    for name, part in tinytalk(counts, 40).items():
+        print(f"{name:40} {part / 1e6:8.3f} M")
     print(f"{'total with an i4 cache':40} {tinytalk(counts, 40, cache='i4')['total'] / 1e6:8.3f} M")
     print(f"{'prefill of 60':40} {prefill(counts, 60, 16) / 1e6:8.3f} M")
 

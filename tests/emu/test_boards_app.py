@@ -489,3 +489,10 @@ def test_the_store_of_a_fixed_model_is_read_only(talk: RawHost) -> None:
 
 def test_changed_helper_is_sound() -> None:
     assert changed(tinybuddy(), lambda content: content) == tinybuddy()
+
+
+def test_golden_numbers_are_fresh() -> None:
+    """What the self-check at boot compares with is what the oracle says today."""
+    import golden
+
+    assert golden.main(["--check"]) == 0
