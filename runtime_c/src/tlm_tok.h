@@ -62,6 +62,8 @@ const tlm_tok_special_rec *tlm_tok_special(const tlm_tok *tok, uint32_t i);
 const tlm_tok_special_rec *tlm_tok_special_of(const tlm_tok *tok, uint32_t id);
 /* The longest special piece with one of `flags` that starts at s, or NULL. */
 const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t flags);
+/* The longest piece that starts at s in a normalised text and is never cut, or NULL. */
+const tlm_tok_special_rec *tlm_tok_inside(const tlm_tok *tok, const uint8_t *s, size_t n);
 
 /* Bytes of a piece that follows from merges (tlm_tok_bpe.c). */
 tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len);

@@ -119,7 +119,7 @@ static void merge_at(const bpe *b, uint32_t place) {
 /* Bytes of the start symbol at s: a byte, a character, or a piece that is never cut. */
 static size_t start_bytes(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t *id) {
     size_t len = 1;
-    const tlm_tok_special_rec *inside = tlm_tok_match(tok, s, n, TLM_TOK_SPECIAL_FLAG_INSIDE);
+    const tlm_tok_special_rec *inside = tlm_tok_inside(tok, s, n);
     if (inside != NULL) {
         *id = inside->id;
         return inside->text_bytes;

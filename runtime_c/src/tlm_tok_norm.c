@@ -40,7 +40,7 @@ typedef struct unit {
 } unit;
 
 static void next_unit(const tlm_tok *tok, const uint8_t *s, size_t n, unit *u) {
-    const tlm_tok_special_rec *inside = tlm_tok_match(tok, s, n, TLM_TOK_SPECIAL_FLAG_INSIDE);
+    const tlm_tok_special_rec *inside = tlm_tok_inside(tok, s, n);
     u->s = s;
     if (inside != NULL) {
         u->n = u->taken = inside->text_bytes;

@@ -125,6 +125,10 @@ const tlm_tok_special_rec *tlm_tok_special_of(const tlm_tok *tok, uint32_t id) {
     return NULL;
 }
 
+const tlm_tok_special_rec *tlm_tok_inside(const tlm_tok *tok, const uint8_t *s, size_t n) {
+    return tlm_tok_has(tok, TLM_TOK_FLAG_INSIDE) ? tlm_tok_match(tok, s, n, TLM_TOK_SPECIAL_FLAG_INSIDE) : NULL;
+}
+
 const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t flags) {
     const tlm_tok_special_rec *best = NULL;
     for (uint32_t i = 0; i < tok->rec->n_special; i++) {

@@ -63,6 +63,7 @@ class TokFlag(enum.IntFlag):
     BAD_IS_FFFD = 2048  # an invalid byte is read as U+FFFD (no way to keep it)
     FFFD_PER_BYTE = 4096  # decoding replaces each byte of a broken character, not the whole of it
     BYTES = 8192  # BPE starts from bytes, else from characters
+    INSIDE = 16384  # some special pieces are `TokSpecialFlag.INSIDE`
 
 
 class TokSpecialFlag(enum.IntFlag):

@@ -210,6 +210,7 @@ def _add_piece(out: Tokenizer, i: int, piece: Piece, by_text: dict[str, int]) ->
                 f"the user-defined piece {piece.text!r} has a space, which the runtime does not do", HINT
             )
         out.specials.append(Special(i, piece.text.encode(), TokSpecialFlag.INSIDE))
+        out.flags |= TokFlag.INSIDE
     elif piece.type == CONTROL and piece.text:
         out.specials.append(Special(i, piece.text.encode()))
     elif piece.type == UNKNOWN:
