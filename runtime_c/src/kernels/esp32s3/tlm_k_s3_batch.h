@@ -28,11 +28,20 @@
     .set AT_NP, 56
     .set AT_TABLE, 60
 
+/* The sum of a row to a9 (1) or a10 (2); before it is read stands the product ws*as, in f14 (1) or in `as` itself (2). */
+    .macro READ_FIRST as
+    mul.s f14, f8, \as
+    rur.accx_0 a9
+    .endm
+
+    .macro READ_SECOND as
+    mul.s \as, f9, \as
+    rur.accx_0 a10
+    .endm
+
 /* acc = acc + (float)S * (ws*as) of both rows, without acc in the first block. */
     .macro ADD_PRODUCTS acc0, acc1, as, first
     float.s f15, a9, 0
-    mul.s f14, f8, \as
-    mul.s \as, f9, \as
     .if \first
     mul.s \acc0, f15, f14
     float.s f14, a10, 0
@@ -58,11 +67,11 @@
     ee.zero.accx
     ee.vmulas.s8.accx.ld.ip \nx, a4, 16, q0, \x
     ee.vmulas.s8.accx.ld.xp \ny, a4, a8, q1, \y
-    rur.accx_0 a9
+    READ_FIRST \as
     SECOND_ROW
     ee.vmulas.s8.accx q2, \x
     ee.vmulas.s8.accx q3, \y
-    rur.accx_0 a10
+    READ_SECOND \as
     ADD_PRODUCTS \acc0, \acc1, \as, \first
     .endm
 
@@ -76,20 +85,20 @@
     ee.zero.accx
     ee.vmulas.s8.accx.ld.ip q6, a4, 16, q0, q4
     ee.vmulas.s8.accx.ld.xp q7, a4, \wrap, q1, q5
-    rur.accx_0 a9
+    READ_FIRST f12
     SECOND_ROW
     ee.vmulas.s8.accx.ld.ip q4, a4, 16, q2, q4
     ee.vmulas.s8.accx.ld.xp q5, a4, a8, q3, q5
-    rur.accx_0 a10
+    READ_SECOND f12
     ADD_PRODUCTS f4, f5, f12, \first
     ee.zero.accx
     ee.vmulas.s8.accx.ld.ip q0, a3, 16, q0, q6
     ee.vmulas.s8.accx.ld.xp q1, a3, a12, q1, q7
-    rur.accx_0 a9
+    READ_FIRST f13
     SECOND_ROW
     ee.vmulas.s8.accx.ld.ip q2, a3, 16, q2, q6
     ee.vmulas.s8.accx.ld.xp q3, a3, a13, q3, q7
-    rur.accx_0 a10
+    READ_SECOND f13
     ADD_PRODUCTS f6, f7, f13, \first
     .endm
 
@@ -97,10 +106,10 @@
     .macro HALF_VECTOR acc0, acc1, as, next
     ee.zero.accx
     ee.vmulas.s8.accx q0, q4
-    rur.accx_0 a9
+    READ_FIRST \as
     SECOND_ROW
     ee.vmulas.s8.accx.ld.xp q4, a4, \next, q2, q4
-    rur.accx_0 a10
+    READ_SECOND \as
     ADD_PRODUCTS \acc0, \acc1, \as, 0
     .endm
 
@@ -114,10 +123,10 @@
     HALF_VECTOR f4, f5, f12, a14
     ee.zero.accx
     ee.vmulas.s8.accx.ld.ip q5, a4, -16, q0, q4
-    rur.accx_0 a9
+    READ_FIRST f13
     SECOND_ROW
     ee.vmulas.s8.accx.ld.xp q4, a4, a7, q2, q4
-    rur.accx_0 a10
+    READ_SECOND f13
     ADD_PRODUCTS f6, f7, f13, 0
     movi a7, 32
     FETCH_ROWS
@@ -250,8 +259,7 @@
     ssai 3
     loopnez a10, .Lconverted
     ee.vld.128.ip q7, a3, 16
-    CONVERT q3
-    addi a7, a7, 32
+    CONVERT q3, step=16
 .Lconverted:
     movi a7, 32
     .endm

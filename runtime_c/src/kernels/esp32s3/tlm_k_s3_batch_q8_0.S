@@ -3,7 +3,7 @@
  * args (tlm_k_s3.h)   tiles and codes 16-aligned, code_stride a multiple of 16; y 8-aligned, its stride even; scratch
  *                     16-aligned, blocks*(4*batch + 32) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
  * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles (not used).
- * instructions        two rows and four vectors: 66 a block of 32 columns and 7; two rows: 30; a tile: 9 a block and 20;
+ * instructions        two rows and four vectors: 66 a block of 32 columns and 7; two rows: 30; a tile: 8 a block and 20;
  *                     a vector: 4 a block and 9.
  * registers           a2-a15, f0-f15, q0-q7, ACCX, SAR.
  */

@@ -27,19 +27,18 @@
     .long 0x77800000 /* 2^112 */
 
 /* a9 = 32*S_high + 16*sum(x), a10 = 2*S_low of the pair of rows in q3, q4 (inputs q0, q1; 0xF0 in q2). q3 and q4 get the
- * next pair's weights; `next` is the step after those. `also`: 1 this block's scales and their mask, 2 the next inputs. */
-    .macro SUMS next, also=0, last=0
+ * next pair's weights; `next` is the step after those. Before a sum is read stands what does not wait for it: the products
+ * ws*as in ws_low and ws_high; in the first pair of a block a11 = 16*sum(x) and f12 = as, and its loads are those of the
+ * block's scales and their mask. `fetch`: the next inputs. */
+    .macro SUMS next, ws_low, ws_high, begin=0, fetch=0, last=0
     ee.zero.accx
     ee.xorq q5, q3, q2
     ee.xorq q6, q4, q2
     ee.vmulas.s8.accx.ld.ip q3, a3, 16, q3, q0
     ee.vmulas.s8.accx.ld.xp q4, a3, \next, q4, q1
+    .if \begin
+    l32i a11, a5, 4
     rur.accx_0 a9
-    .if \also == 0
-    ee.vmulas.s8.accx q5, q0
-    ee.vmulas.s8.accx q6, q1
-    .endif
-    .if \also == 1
     .if \last
     l32i a10, a1, AT_SCALES_STEP
     ee.vmulas.s8.accx.ld.xp q7, a6, a10, q5, q0
@@ -47,21 +46,27 @@
     ee.vmulas.s8.accx.ld.ip q7, a6, 16, q5, q0
     .endif
     ee.vmulas.s8.accx.ld.ip q5, a7, -AT_MASK, q6, q1
-    .endif
-    .if \also == 2
+    lsip f12, a5, 8
+    .else
+    mul.s \ws_low, \ws_low, f12
+    rur.accx_0 a9
+    .if \fetch
     ee.vmulas.s8.accx.ld.ip q0, a4, 16, q5, q0
     ee.vmulas.s8.accx.ld.ip q1, a4, 16, q6, q1
+    .else
+    ee.vmulas.s8.accx q5, q0
+    ee.vmulas.s8.accx q6, q1
+    .endif
+    mul.s \ws_high, \ws_high, f12
     .endif
     rur.accx_0 a10
     .endm
 
-/* acc = acc + (float)S * (ws*as) for both rows, without acc in the first block; f12 = as, a11 = 16*sum(x). */
+/* acc = acc + (float)S * (ws*as) for both rows, without acc in the first block. */
     .macro ACCUMULATE acc_low, acc_high, ws_low, ws_high, first
     float.s f13, a10, 1
     subx2 a9, a9, a10
-    mul.s \ws_low, \ws_low, f12
     sub a9, a9, a11
-    mul.s \ws_high, \ws_high, f12
     float.s f14, a9, 5
     .if \first
     mul.s \acc_low, f13, \ws_low
@@ -76,18 +81,18 @@
 
 /* Eight rows of one block. `wrap` is the step from the last pair of this block to the first one of the next. */
     .macro BLOCK wrap, first, last
-    SUMS a13, also=1, last=\last
+    SUMS a13, f8, f9, begin=1, last=\last
     CONVERT q5
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
-    l32i a11, a5, 4
-    lsip f12, a5, 8
+    mul.s f8, f8, f12
+    mul.s f9, f9, f12
     ACCUMULATE f0, f1, f8, f9, \first
-    SUMS a13
+    SUMS a13, f10, f11
     ACCUMULATE f2, f3, f10, f11, \first
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
-    SUMS \wrap
+    SUMS \wrap, f8, f9
     ACCUMULATE f4, f5, f8, f9, \first
-    SUMS a13, also=2
+    SUMS a13, f10, f11, fetch=1
     ACCUMULATE f6, f7, f10, f11, \first
     .endm
 

@@ -21,20 +21,24 @@
     .long 0x8FFFE000, 0x8FFFE000, 0x8FFFE000, 0x8FFFE000
     .long 0x77800000 /* 2^112 */
 
-/* sum = w*x of the row in q3, q4 (inputs q0, q1), which get the next row's weights; `next` is the step after those. */
-    .macro SUM sum, next
-    ee.zero.accx
-    ee.vmulas.s8.accx.ld.ip q3, a3, 16, q3, q0
-    ee.vmulas.s8.accx.ld.xp q4, a3, \next, q4, q1
+/* sum = w*x of the row in q3, q4 (inputs q0, q1), which get the next row's weights; `next` is the step after those. Before the
+ * sum is read stands the product ws = ws*as. */
+    .macro SUM sum, next, ws
+    MULTIPLY \next
+    mul.s \ws, \ws, f12
     rur.accx_0 \sum
     .endm
 
-/* acc = acc + (float)S * (ws*as) for the two rows of a9 and a10, without acc in the first block; f12 = as. */
+    .macro MULTIPLY next
+    ee.zero.accx
+    ee.vmulas.s8.accx.ld.ip q3, a3, 16, q3, q0
+    ee.vmulas.s8.accx.ld.xp q4, a3, \next, q4, q1
+    .endm
+
+/* acc = acc + (float)S * (ws*as) for the two rows of a9 and a10, without acc in the first block. */
     .macro ACCUMULATE acc0, acc1, ws0, ws1, first
     float.s f13, a9, 0
-    mul.s \ws0, \ws0, f12
     float.s f14, a10, 0
-    mul.s \ws1, \ws1, f12
     .if \first
     mul.s \acc0, f13, \ws0
     mul.s \acc1, f14, \ws1
@@ -54,21 +58,23 @@
     .else
     ee.vld.128.ip q7, a6, 16
     .endif
-    SUM a9, a13
-    CONVERT q5
+    MULTIPLY a13
     lsip f12, a5, 4
-    SUM a10, a13
+    rur.accx_0 a9
+    CONVERT q5
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
+    SUM a10, a13, f8
+    mul.s f9, f9, f12
     ACCUMULATE f0, f1, f8, f9, \first
-    SUM a9, a13
-    SUM a10, a13
+    SUM a9, a13, f10
+    SUM a10, a13, f11
     ACCUMULATE f2, f3, f10, f11, \first
     ee.ldf.128.ip f11, f10, f9, f8, a7, -16
-    SUM a9, a13
-    SUM a10, a13
+    SUM a9, a13, f8
+    SUM a10, a13, f9
     ACCUMULATE f4, f5, f8, f9, \first
-    SUM a9, \wrap
-    SUM a10, a13
+    SUM a9, \wrap, f10
+    SUM a10, a13, f11
     ee.vld.128.ip q0, a4, 16
     ee.vld.128.ip q1, a4, 16
     ACCUMULATE f6, f7, f10, f11, \first
