@@ -170,7 +170,9 @@ def _package_file(package: str, ending: str) -> str:
 
 
 def _flags(target: Target) -> list[str]:
-    names = {"picolibc": _package_file("picolibc-xtensa-lx106-elf", "/picolibc.specs") if target.name == "xtensa" else ""}
+    names = {
+        "picolibc": _package_file("picolibc-xtensa-lx106-elf", "/picolibc.specs") if target.name == "xtensa" else ""
+    }
     return [f.format(**names) for f in target.flags]
 
 
@@ -242,7 +244,9 @@ def sizes(target: Target) -> dict[str, dict[str, int]]:
     """Bytes that each part of the linked firmware takes, from the linker's map: code (with constants) and RAM."""
     parts = {part: {"code": 0, "ram": 0} for part in ("runtime", "app", "board", "libraries")}
     kind = ""
-    lines = iter((OUT / target.name / "firmware.map").read_text().partition("Linker script and memory map")[2].splitlines())
+    lines = iter(
+        (OUT / target.name / "firmware.map").read_text().partition("Linker script and memory map")[2].splitlines()
+    )
     for line in lines:
         words = line.split()
         if line[:2] == " ." and len(words) == 1:  # a long name: the numbers stand on the next line

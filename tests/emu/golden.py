@@ -16,10 +16,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from models import mixed  # noqa: E402
+from models import mixed
 
-from tinyexport.blob.reader import read  # noqa: E402
-from tinyexport.reference.oracle import Oracle  # noqa: E402
+from tinyexport.blob.reader import read
+from tinyexport.reference.oracle import Oracle
 
 HEADER = ROOT / "firmware" / "app" / "golden_gen.h"
 KV_TYPES = ("f32", "f16", "i8", "i4")

@@ -102,7 +102,9 @@ def _tensors(spec: ModelSpec, seed: int, kinds: Sequence[str]) -> dict[str, quan
             continue
         w = rng.standard_normal(shape).astype(np.float32)
         vector = len(shape) == 1 or part == "pos_embed"
-        tensors[name] = quant.quantise("f32", w) if vector else quant.quantise(next(matrices), w / np.float32(spec.dim**0.5))
+        tensors[name] = (
+            quant.quantise("f32", w) if vector else quant.quantise(next(matrices), w / np.float32(spec.dim**0.5))
+        )
     return tensors
 
 
@@ -117,5 +119,7 @@ def mixed(seed: int) -> bytes:
     """A model with a matrix of every type: those of the self-check at boot."""
     llama = seed % 2 == 0
     spec = _spec(llama, dim=16 if llama else 8, vocab=20, layers=1, context=32)
-    kinds = ("q8_0", "q4_0", "t2", "t1", "f16", "q4_0", "q8_0") if llama else ("q4_0", "q8_0", "f32", "q4_0", "t1", "q8_0")
+    kinds = (
+        ("q8_0", "q4_0", "t2", "t1", "f16", "q4_0", "q8_0") if llama else ("q4_0", "q8_0", "f32", "q4_0", "t1", "q8_0")
+    )
     return build(BlobContent(spec=spec, tensors=_tensors(spec, seed, kinds)))

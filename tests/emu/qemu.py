@@ -19,7 +19,7 @@ from tinychat import Device
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "firmware" / "boards"))
 
-import build  # noqa: E402
+import build
 
 TARGETS = tuple(build.TARGETS)
 

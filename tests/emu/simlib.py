@@ -15,11 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-import cbuild  # noqa: E402
+import cbuild
 
-from tinychat.errors import LinkLostError  # noqa: E402
-from tinychat.session import Clock  # noqa: E402
-from tinychat.transport import Transport  # noqa: E402
+from tinychat.errors import LinkLostError
+from tinychat.session import Clock
+from tinychat.transport import Transport
 
 APP = ROOT / "firmware" / "app"
 SIM = ROOT / "firmware" / "boards" / "sim_posix"
@@ -51,7 +51,16 @@ def library() -> c.CDLL:
             new.rename(out)
     lib = c.CDLL(str(out))
     lib.sim_new.restype = c.c_void_p
-    lib.sim_new.argtypes = [c.c_void_p, c.c_size_t, c.c_void_p, c.c_uint32, c.c_uint8, c.c_uint32, c.c_uint32, c.c_char_p]
+    lib.sim_new.argtypes = [
+        c.c_void_p,
+        c.c_size_t,
+        c.c_void_p,
+        c.c_uint32,
+        c.c_uint8,
+        c.c_uint32,
+        c.c_uint32,
+        c.c_char_p,
+    ]
     for name, args, result in (
         ("free", [], None),
         ("boot", [c.c_uint64, c.c_uint64, c.c_uint64], None),

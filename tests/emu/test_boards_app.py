@@ -53,7 +53,13 @@ def test_a_raw_reply_is_what_the_runtime_gives(story: Sim, sampling: dict[str, f
     steps = list(expected)
     host = RawHost(story)
     text, tokens, done = host.generate(
-        "Once upon a time", mode=Mode.RAW, seed=2**63 + 9, max_tokens=60, repeat_penalty=1.3, repeat_window=64, **sampling
+        "Once upon a time",
+        mode=Mode.RAW,
+        seed=2**63 + 9,
+        max_tokens=60,
+        repeat_penalty=1.3,
+        repeat_window=64,
+        **sampling,
     )
     assert [t.id for t in tokens] == [s.id for s in steps]
     assert [np.float32(t.logprob) for t in tokens] == [np.float32(s.choice.logprob) for s in steps]
@@ -340,7 +346,9 @@ def test_settings_survive_power_off_in_a_log_that_wears_evenly() -> None:
     host = RawHost(sim)
     host.upload(talker())
     for i in range(300):  # past both sectors of 64 records, twice
-        answer = host.one("settings_set", mask=SettingsField.TOP_K | SettingsField.BRIGHTNESS, **SETTINGS | {"top_k": i % 257})
+        answer = host.one(
+            "settings_set", mask=SettingsField.TOP_K | SettingsField.BRIGHTNESS, **SETTINGS | {"top_k": i % 257}
+        )
         assert answer.stored == 1
         if i % 50 == 49:
             sim.boot()
@@ -448,7 +456,11 @@ def test_no_model_is_a_clear_state() -> None:
     sim = Sim(flash=1 << 20)
     host = RawHost(sim)
     assert host.hello().model_state == ModelState.NONE
-    for name, values in (("generate", GENERATE), ("probe", {"flags": 0, "ids": [1]}), ("tokenize", {"flags": 0, "text": "x"})):
+    for name, values in (
+        ("generate", GENERATE),
+        ("probe", {"flags": 0, "ids": [1]}),
+        ("tokenize", {"flags": 0, "text": "x"}),
+    ):
         assert host.one(name, **values).code == Error.NO_MODEL
     assert "no model" in typed(sim, b"hello\n")
 

@@ -15,8 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from models import talker  # noqa: E402
-from qemu import ROOT, TARGETS, build, firmware, running  # noqa: E402
+from models import talker
+from qemu import ROOT, TARGETS, build, firmware, running
 
 TABLE = ROOT / "firmware" / "FOOTPRINT.md"
 COLUMNS = ("app code", "runtime code", "board code", "library code", "app_t", "stack high water", "session memory")

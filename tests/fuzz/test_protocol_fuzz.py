@@ -14,13 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "emu"))
 
-import simlib  # noqa: E402
-from models import talker  # noqa: E402
-from simlib import cbuild  # noqa: E402
+import simlib
+from models import talker
+from simlib import cbuild
 
-from tinychat import protocol_gen  # noqa: E402
-from tinychat.protocol import MAX_PAYLOAD, MESSAGES, REQUESTS, SCALARS, Message  # noqa: E402
-from tinychat.wire import HEADER, Damaged, Deframer, Packet, decode_body, encode, encode_body, frame  # noqa: E402
+from tinychat import protocol_gen
+from tinychat.protocol import MAX_PAYLOAD, MESSAGES, REQUESTS, SCALARS, Message
+from tinychat.wire import HEADER, Damaged, Deframer, Packet, decode_body, encode, encode_body, frame
 
 
 def test_generated_files_are_fresh() -> None:
@@ -83,14 +83,30 @@ def request(rng: random.Random) -> bytes:
     message = rng.choice(REQUESTS)
     values = any_values(rng, message)
     if message.name == "generate":
-        values |= {"mode": rng.randrange(3), "flags": rng.getrandbits(5), "expect": 2**32 - 1, "max_tokens": rng.randrange(1, 5)}
+        values |= {
+            "mode": rng.randrange(3),
+            "flags": rng.getrandbits(5),
+            "expect": 2**32 - 1,
+            "max_tokens": rng.randrange(1, 5),
+        }
         if rng.random() < 0.8:
-            values |= {"grammar": b"", "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "repeat_window": 9, "top_k": 5}
+            values |= {
+                "grammar": b"",
+                "top_p": 1.0,
+                "min_p": 0.0,
+                "repeat_penalty": 1.0,
+                "repeat_window": 9,
+                "top_k": 5,
+            }
             values |= {"temperature": rng.choice([0.0, 0.8, 5.0])}
     if message.name == "probe" and rng.random() < 0.7:
         values["ids"] = [rng.randrange(1024) for _ in range(rng.randrange(30))]
     if message.name == "upload_begin":
-        values |= {"slot": rng.choice([0, 1, 255]), "size": rng.choice([64, 5000, 120_000]), "sha256": rng.randbytes(32)}
+        values |= {
+            "slot": rng.choice([0, 1, 255]),
+            "size": rng.choice([64, 5000, 120_000]),
+            "sha256": rng.randbytes(32),
+        }
     if message.name == "upload_chunk":
         values |= {"offset": rng.choice([0, 1024, 16]), "data": rng.randbytes(rng.choice([16, 1024]))}
         values["crc"] = zlib.crc32(values["data"])
