@@ -236,6 +236,12 @@ def refuse_lossy_ternary(content: BlobContent, checkpoint: Checkpoint) -> None:
         )
 
 
+def float_tensors(content: BlobContent) -> dict[str, np.ndarray]:
+    """The float32 values that a blob's tensors stand for, in the shapes of `spec.tensor_names`."""
+    shapes = dict(tensor_names(content.spec))
+    return {name: t.dequantise().reshape(shapes[name]) for name, t in content.tensors.items() if t.kind.name != "U32"}
+
+
 def float_content(content: BlobContent) -> BlobContent:
     """The same model with every packed matrix dequantised to f32 (comparison a2)."""
     tensors = {

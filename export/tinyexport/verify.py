@@ -17,7 +17,7 @@ from . import measure
 from .blob import reader, writer
 from .blob.writer import BlobContent
 from .errors import CheckpointError
-from .pipeline import Progress, Source, float_content, no_progress
+from .pipeline import Progress, Source, float_content, float_tensors, no_progress
 from .reference.oracle import Oracle
 from .runtime import Model
 from .spec import Checkpoint
@@ -81,22 +81,12 @@ def oracle_comparison(data: bytes, content: BlobContent, ids: Sequence[int], kv:
     return compare(with_c, Oracle(content, kv_type=kv).eval(ids))
 
 
-def dequantised(content: BlobContent, arch: str) -> Checkpoint:
-    """The weights that a blob really holds, as a checkpoint."""
-    tensors = {}
-    for name, tensor in content.tensors.items():
-        if tensor.kind.name != "U32":
-            values = tensor.dequantise()
-            tensors[name] = values[0] if tensor.rows == 1 and not name.endswith(("embed", "head")) else values
-    return Checkpoint(content.spec, tensors, arch)
-
-
 def graph_comparison(content: BlobContent, ids: Sequence[int]) -> Comparison:
     """(a2)."""
     from .reference.graph import torch_logits
 
     ours = Model(writer.build(float_content(content))).session(kv="f32").eval(ids, want="all")
-    return compare(ours, torch_logits(dequantised(content, ""), ids))
+    return compare(ours, torch_logits(Checkpoint(content.spec, float_tensors(content), ""), ids))
 
 
 def cost(

@@ -11,7 +11,6 @@ import numpy as np
 from .. import gguf_out, gguf_vocab, pipeline
 from ..blob import reader
 from ..blob.schema import MAGIC
-from ..blob.writer import BlobContent
 from ..errors import ConfigError
 from ..spec import ModelSpec
 from . import make_source, read_blob, source_options
@@ -19,23 +18,12 @@ from . import make_source, read_blob, source_options
 _Model = tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab, str]
 
 
-def blob_tensors(content: BlobContent) -> dict[str, np.ndarray]:
-    """The float32 values that a blob's tensors stand for; vectors lose their row."""
-    out = {}
-    for name, tensor in content.tensors.items():
-        if tensor.kind.name != "U32":
-            values = tensor.dequantise()
-            is_table = name in ("tok_embed", "pos_embed", "head") or name.rsplit(".", 1)[-1].startswith("w")
-            out[name] = values if is_table else values[0]
-    return out
-
-
 def _from_blob(path: Path) -> _Model:
     content = reader.read(read_blob(path))
     if content.tokenizer is None:
         raise ConfigError(f"{path} has no tokenizer", "export the checkpoint again with its tokenizer")
     vocab = gguf_vocab.from_section(content.tokenizer, bool(content.chat and content.chat.add_bos))
-    return content.spec, blob_tensors(content), vocab, content.info.get("name", path.stem)
+    return content.spec, pipeline.float_tensors(content), vocab, content.info.get("name", path.stem)
 
 
 def _from_checkpoint(source: pipeline.SourceOptions) -> _Model:
