@@ -12,7 +12,7 @@ static void exact_need(const tlm_model *m, tlm_config c)
     CHECK(need.pages == (c.context + 15u) / 16u && (need.batch_scratch == 0) == (c.batch == 1u || c.batch_in_pages));
     tlm_mem piece = {guarded(need.total), need.total};
     CHECK(tlm_session_init(&s, m, &c, &piece, 1) == TLM_OK);
-    run_random(&s, m, c.context, 3);
+    (void)run_random(&s, m, c.context, 3);
     piece.bytes--;
     CHECK(tlm_session_init(&s, m, &c, &piece, 1) == TLM_ERR_MEMORY);
     piece.bytes = 0;
@@ -20,7 +20,20 @@ static void exact_need(const tlm_model *m, tlm_config c)
     free(piece.base);
 }
 
-/* Any pieces: either the session works within them, or it says that they do not do. */
+/* What a session in one piece computes. */
+static uint32_t in_one_piece(const tlm_model *m, tlm_config c, uint64_t seed)
+{
+    tlm_need need;
+    tlm_session s;
+    CHECK(tlm_session_need(m, &c, &need) == TLM_OK);
+    const tlm_mem piece = {guarded(need.total), need.total};
+    CHECK(tlm_session_init(&s, m, &c, &piece, 1) == TLM_OK);
+    const uint32_t hash = run_random(&s, m, c.context, seed);
+    free(piece.base);
+    return hash;
+}
+
+/* Any pieces: either the session works within them as in one, or it says that they do not do. */
 static void random_pieces(const tlm_model *m, tlm_config c, uint64_t seed)
 {
     tlm_need need;
@@ -40,7 +53,7 @@ static void random_pieces(const tlm_model *m, tlm_config c, uint64_t seed)
         const tlm_err err = tlm_session_init(&s, m, &c, pieces, n);
         CHECK(err == TLM_OK || err == TLM_ERR_MEMORY);
         if (err == TLM_OK) {
-            run_random(&s, m, c.context, round);
+            CHECK(run_random(&s, m, c.context, round) == in_one_piece(m, c, round));
         }
         worked += err == TLM_OK;
         refused += err != TLM_OK;
@@ -66,7 +79,7 @@ static void exact_pieces(const tlm_model *m, tlm_config c)
         pieces[i].base = guarded(bytes[i]);
     }
     CHECK(tlm_session_init(&s, m, &c, pieces, 4) == TLM_OK);
-    run_random(&s, m, c.context, 9);
+    CHECK(run_random(&s, m, c.context, 9) == in_one_piece(m, c, 9));
     pieces[3].bytes--;
     CHECK(tlm_session_init(&s, m, &c, pieces, 4) == TLM_ERR_MEMORY);
     for (uint32_t i = 0; i < 4u; i++) {

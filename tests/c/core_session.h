@@ -156,10 +156,10 @@ static inline const float *logits_of(box *b, uint32_t id)
     return b->logits;
 }
 
-/* Fills most of the context in random steps with rewinds; a sanitizer watches. */
-static inline void run_random(tlm_session *s, const tlm_model *m, uint32_t context, uint64_t seed)
+/* Fills most of the context in random steps with rewinds; a sanitizer watches. A hash of all logits. */
+static inline uint32_t run_random(tlm_session *s, const tlm_model *m, uint32_t context, uint64_t seed)
 {
-    uint32_t ids[48];
+    uint32_t ids[48], hash = 2166136261u;
     float *out = guarded(sizeof(float) * m->spec->vocab);
     tlm_buffer_sink buffer;
     seed = seed * 2654435761u + 1u;
@@ -175,8 +175,14 @@ static inline void run_random(tlm_session *s, const tlm_model *m, uint32_t conte
         }
         const tlm_sink sink = tlm_buffer_sink_init(&buffer, m, out, m->spec->vocab);
         CHECK(tlm_eval(s, ids, n, NULL, &sink) == TLM_OK);
+        for (uint32_t i = 0; i < m->spec->vocab; i++) {
+            uint32_t bits;
+            memcpy(&bits, &out[i], sizeof bits);
+            hash = (hash ^ bits) * 16777619u;
+        }
     }
     free(out);
+    return hash;
 }
 
 static tlm_err stop_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits)
