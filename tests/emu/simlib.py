@@ -24,7 +24,7 @@ from tinychat.transport import Transport
 APP = ROOT / "firmware" / "app"
 SIM = ROOT / "firmware" / "boards" / "sim_posix"
 INCLUDES = [f"-I{APP}", f"-I{SIM}", f"-I{SIM.parent}"]
-FLASH_WORK = 2  # bits of sim_state
+# Bits of sim_state.
 POWER_OFF, MISUSED, REBOOT, BUSY = 1, 2, 4, 8
 
 
@@ -173,6 +173,14 @@ class Sim:
             if not self.step():
                 return self.take()
         raise AssertionError(f"the app is still busy after {limit} steps")
+
+
+def typed(sim: Sim, data: bytes) -> str:
+    """What a person sees who types `data` after a pause."""
+    sim.advance(3)
+    sim.step()
+    sim.feed(data)
+    return sim.run().decode()
 
 
 class SimClock(Clock):

@@ -24,9 +24,12 @@ SLACK = 0.03  # of each number, and SLACK_BYTES: compilers of the same version d
 SLACK_BYTES = 96
 HEAD = """# Footprint
 
-Bytes, measured on the emulated boards: code (with constants) from the linker's map, -O2, the reference kernels; the stack's high-water mark after an upload,
-a conversation and a probe; `session memory` is what TinyBuddy with a template of turns takes at its 128 tokens with int8 KV, the app's own buffers (prompt of 512 bytes) included.
-The test `tests/emu/test_boards_footprint.py` shows the delta of a change and fails when a number grows by more than 3 %; it also writes this table.
+Bytes, measured on the emulated boards: code (with constants) from the linker's map, -O2, the reference kernels;
+the stack's high-water mark after an upload, a conversation and a probe; `session memory` is what TinyBuddy with a
+template of turns takes at its 128 tokens with int8 KV, the app's own buffers (prompts of 512 bytes) included.
+
+The test `tests/emu/test_boards_footprint.py` shows the delta of a change, fails when a number grows by more than 3 %,
+and writes this table.
 
 """
 
