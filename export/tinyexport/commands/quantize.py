@@ -40,6 +40,12 @@ def _preset_flags(command: Any) -> Any:
 @click.option("--prune-vocab", "prune_text", type=click.Path(path_type=Path), help="Keep the pieces this text uses.")
 @click.option("--min-count", type=click.IntRange(1), help="With --prune-vocab: least number of uses.")
 @click.option("--max-tokens", type=click.IntRange(1), help="With --prune-vocab: largest vocabulary.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="TEXT",
+    help="Choose q4_0 codes by what a text makes of them.",
+)
 @click.option("--probe", type=click.Path(path_type=Path), help="Try undecided facts on a text, print the perplexities.")
 @click.option("--name", help="Name of the model, shown by devices.")
 @click.option("--licence", help="Licence of the weights, carried in the blob.")
@@ -56,6 +62,12 @@ def quantize(
     source = make_source(checkpoint, values)
     if (values["min_count"] or values["max_tokens"]) and values["prune_text"] is None:
         raise click.UsageError("--min-count and --max-tokens need --prune-vocab TEXT")
+    if values["calibrate"] is not None and "q4_0" not in (
+        *chosen,
+        values["embed"],
+        *(values["types"] or "").split("="),
+    ):
+        raise click.UsageError("--calibrate is for q4_0")
     if probe is not None:
         _probe(source, probe, as_json)
         return
