@@ -1,0 +1,9 @@
+#pragma once
+#define CONFIG_TLM_APP_STACK 8192
+#define CONFIG_TLM_MAX_TEXT 512
+#ifdef STUB_UART
+#define CONFIG_TLM_LINE_UART0 1
+#define CONFIG_TLM_LINE_BAUD 115200
+#else
+#define CONFIG_TLM_LINE_USB 1
+#endif
