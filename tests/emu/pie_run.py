@@ -61,7 +61,7 @@ def run_linear(name: str, case: Case, vectors: slice) -> tuple[np.ndarray, int]:
         place(scales.tobytes(), "scales", writable=False, align=4),
         place(sums.tobytes(), "sums", writable=False, align=4),
         y,
-        place(poison(scratch), "scratch", align=16),
+        place(poison(scratch), "scratch", align=32 if name.startswith("batch") else 8),
         case.n_tiles,
         case.padded,
         batch,

@@ -53,7 +53,7 @@ static void batch(const tlm_k_s3_linear *a, size_t more)
 {
     const uint32_t nb = (a->np + 31u) / 32u;
     need(a->batch % 4u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
-    need(at(a->y, 8) && a->y_stride % 8u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
+    need(at(a->y, 8) && a->y_stride % 8u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 32), "strides");
     blocks(a, nb * (4u * a->batch + 32u) + more);
 }
 

@@ -19,14 +19,13 @@
     .set AT_HALF, 20            /* 1: the last block has 16 columns */
     .set AT_QUADS, 24           /* batch / 4 */
     .set AT_TILES, 28
-    .set AT_PAIRS, 32
-    .set AT_Y, 36
-    .set AT_NEXT, 40            /* from the end of four vectors to the next four */
-    .set AT_BACK, 44            /* from the end of the last four to the first ones */
-    .set AT_Y_STEP, 48
-    .set AT_W, 52
-    .set AT_NP, 56
-    .set AT_TABLE, 60
+    .set AT_NEXT, 32            /* from the end of four vectors to the next four */
+    .set AT_BACK, 36            /* from the end of the last four to the first ones */
+    .set AT_Y_STEP, 40
+    .set AT_Y_BACK, 44          /* from the last vector's results to the first one's, two rows on */
+    .set AT_W, 48
+    .set AT_NP, 52
+    .set AT_TABLE, 56
 
 /* The sum of a row to a9 (1) or a10 (2); before it is read stands the product ws*as, in f14 (1) or in `as` itself (2). */
     .macro READ_FIRST as
@@ -146,12 +145,12 @@
     ee.vld.128.xp q3, a3, a13
     .endm
 
-/* Two rows at AT_ROWS against all vectors; y at AT_Y. q4, q5 and a4 stand at the first vector, before and after. */
+/* Two rows at AT_ROWS against all vectors. q4, q5 and a4 stand at the first vector, before and after; a2, at the results,
+ * moves on by two rows. */
     .macro ROWS_BY_QUADS
     l32i a3, a1, AT_ROWS
     l32i a5, a1, AT_INPUT_SCALES
     l32i a15, a1, AT_QUADS
-    l32i a2, a1, AT_Y
     FETCH_ROWS
 .Lquad:
     l32i a6, a1, AT_SCALES
@@ -176,10 +175,20 @@
     ee.stf.64.xp f5, f4, a2, a9
     ee.stf.64.xp f7, f6, a2, a9
     bnez a15, .Lquad
+    l32i a9, a1, AT_Y_BACK
+    add a2, a2, a9
     .endm
 
-/* Start of a function: a2 = args. Fills the frame, converts the input scales, leaves a7, a8, a11, a4, q4 and q5 as BLOCK
- * expects them. scratch: [batch/4][blocks][4] input scales, [blocks][8] weight scales, then what is left. */
+/* To the scales of the next pair; a3 = 0 after the last one: a block's scales begin at a multiple of 32. */
+    .macro NEXT_PAIR
+    l32i a6, a1, AT_SCALES
+    addi a6, a6, 8
+    s32i a6, a1, AT_SCALES
+    extui a3, a6, 3, 2
+    .endm
+
+/* Start of a function: a2 = args, then the results. Fills the frame, converts the input scales, leaves a7, a8, a11, a4, q4
+ * and q5 as BLOCK expects them. scratch: [blocks][8] weight scales, [batch/4][blocks][4] input scales, then what is left. */
     .macro PREPARE tables
     movi a9, \tables
     lsi f15, a9, 0
@@ -197,6 +206,9 @@
     srli a14, a15, 2
     s32i a14, a1, AT_QUADS
     l32i a5, a2, ARG_SCRATCH
+    s32i a5, a1, AT_TABLE
+    slli a9, a12, 5
+    add a5, a5, a9
     s32i a5, a1, AT_INPUT_SCALES
     l32i a6, a2, ARG_SCALES
     l32i a7, a2, ARG_BLOCK_STRIDE
@@ -218,20 +230,19 @@
     add a5, a5, a8
     movnez a5, a9, a11
     bnez a15, .Lscales
-    s32i a5, a1, AT_TABLE
-    slli a9, a12, 5
-    add a5, a5, a9
     s32i a5, a1, AT_ROWS
-    l32i a10, a2, ARG_N_TILES
-    l32i a11, a2, ARG_Y
-    s32i a10, a1, AT_TILES
-    s32i a11, a1, AT_Y
     l32i a9, a2, ARG_TILES
-    l32i a10, a2, ARG_Y_STRIDE
-    s32i a9, a1, AT_W
-    s32i a10, a1, AT_Y_STEP
-    l32i a8, a2, ARG_CODE_STRIDE
+    l32i a10, a2, ARG_N_TILES
+    l32i a11, a2, ARG_Y_STRIDE
     l32i a15, a2, ARG_BATCH
+    l32i a8, a2, ARG_CODE_STRIDE
+    s32i a9, a1, AT_W
+    s32i a10, a1, AT_TILES
+    s32i a11, a1, AT_Y_STEP
+    mull a10, a11, a15
+    movi a9, 8
+    sub a9, a9, a10
+    s32i a9, a1, AT_Y_BACK
     movi a9, 16
     sub a9, a9, a4
     add a10, a9, a8
@@ -245,6 +256,7 @@
     sub a11, a11, a10           /* 16 - 3*code_stride */
     addi a8, a8, -16
     l32i a4, a2, ARG_CODES
+    l32i a2, a2, ARG_Y
     ee.vld.128.ip q4, a4, 16
     ee.vld.128.xp q5, a4, a8
     .endm

@@ -1,9 +1,9 @@
 /* void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args): rule 7 of NUMERICS.md, 4, 8, 12 or 16 vectors, whole tiles.
  *
  * args (tlm_k_s3.h)   tiles and codes 16-aligned, code_stride a multiple of 16; y 8-aligned, its stride even; scratch
- *                     16-aligned, blocks*(4*batch + 96) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
+ *                     32-aligned, blocks*(4*batch + 96) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
  * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles (not used).
- * instructions        two rows and four vectors: 62 a block of 32 columns and 7; two rows: 10 a block and 30; a tile: 8 a
+ * instructions        two rows and four vectors: 62 a block of 32 columns and 7; two rows: 10 a block and 26; a tile: 8 a
  *                     block and 20; a vector: 4 a block and 9.
  * registers           a2-a15, f0-f15, q0-q7, ACCX, SAR.
  *
@@ -28,7 +28,7 @@
     l32i a3, a1, AT_W
     l32i a10, a1, AT_BLOCKS
     l32i a15, a1, AT_NP
-    l32i a2, a1, AT_ROWS
+    l32i a14, a1, AT_ROWS
     ee.vld.128.ip q6, a9, 16
     ee.vld.128.ip q7, a9, 16
     add a15, a15, a3
@@ -38,13 +38,13 @@
     ee.vld.128.ip q0, a3, 16
     ee.andq q2, q0, q6
     ee.vsubs.s8.ld.incp q1, a3, q2, q2, q7
-    ee.vmul.s8.st.incp q2, a2, q0, q0, q7
+    ee.vmul.s8.st.incp q2, a14, q0, q0, q7
     ee.andq q3, q1, q6
     ee.vsubs.s8 q3, q3, q7
-    ee.vsubs.s8.st.incp q3, a2, q0, q0, q2
-    ee.vmul.s8.st.incp q0, a2, q1, q1, q7
+    ee.vsubs.s8.st.incp q3, a14, q0, q0, q2
+    ee.vmul.s8.st.incp q0, a14, q1, q1, q7
     ee.vsubs.s8 q1, q1, q3
-    ee.vst.128.ip q1, a2, 16
+    ee.vst.128.ip q1, a14, 16
 .Lunpacked:
     .endm
 
@@ -62,19 +62,10 @@ tlm_k_s3_batch_q4_0:
     movi a9, .Lbatch_mask
     TILE_SCALES
     s32i a3, a1, AT_W
-    movi a3, 4
 .Lpair:
-    s32i a3, a1, AT_PAIRS
     UNPACK
     ROWS_BY_QUADS
-    l32i a5, a1, AT_Y
-    l32i a6, a1, AT_SCALES
-    l32i a3, a1, AT_PAIRS
-    addi a5, a5, 8
-    addi a6, a6, 8
-    s32i a5, a1, AT_Y
-    s32i a6, a1, AT_SCALES
-    addi a3, a3, -1
+    NEXT_PAIR
     bnez a3, .Lpair
     l32i a3, a1, AT_TILES
     addi a3, a3, -1

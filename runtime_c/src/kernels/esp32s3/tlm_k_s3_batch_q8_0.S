@@ -1,9 +1,9 @@
 /* void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args): rule 7 of NUMERICS.md, 4, 8, 12 or 16 vectors, whole tiles.
  *
  * args (tlm_k_s3.h)   tiles and codes 16-aligned, code_stride a multiple of 16; y 8-aligned, its stride even; scratch
- *                     16-aligned, blocks*(4*batch + 32) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
+ *                     32-aligned, blocks*(4*batch + 32) bytes; every input scale below 2^15; n_tiles >= 1, np >= 48.
  * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles (not used).
- * instructions        two rows and four vectors: 66 a block of 32 columns and 7; two rows: 30; a tile: 8 a block and 20;
+ * instructions        two rows and four vectors: 66 a block of 32 columns and 7; two rows: 19; a tile: 8 a block and 20;
  *                     a vector: 4 a block and 9.
  * registers           a2-a15, f0-f15, q0-q7, ACCX, SAR.
  */
@@ -33,22 +33,13 @@ tlm_k_s3_batch_q8_0:
     movi a9, .Lbatch_mask
     TILE_SCALES
     s32i a3, a1, AT_ROWS
-    movi a3, 4
 .Lpair:
-    s32i a3, a1, AT_PAIRS
     ROWS_BY_QUADS
     l32i a3, a1, AT_NP
     l32i a10, a1, AT_ROWS
-    l32i a5, a1, AT_Y
-    l32i a6, a1, AT_SCALES
     addx2 a10, a3, a10
-    addi a5, a5, 8
-    addi a6, a6, 8
-    l32i a3, a1, AT_PAIRS
     s32i a10, a1, AT_ROWS
-    s32i a5, a1, AT_Y
-    s32i a6, a1, AT_SCALES
-    addi a3, a3, -1
+    NEXT_PAIR
     bnez a3, .Lpair
     l32i a3, a1, AT_TILES
     s32i a10, a1, AT_W

@@ -121,7 +121,7 @@ static void rows(const forms *f, tlm_k_s3_linear *args, const tlm_weight *w, con
 static void linear(const forms *f, const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,
                    uint32_t y_stride)
 {
-    uint8_t scratch[TLM_K_S3_SCRATCH] __attribute__((aligned(16)));
+    uint8_t scratch[TLM_K_S3_SCRATCH] __attribute__((aligned(32)));
     tlm_k_s3_linear args = {0};
     args.np = tlm_padded(w->cols);
     args.scratch = scratch;
