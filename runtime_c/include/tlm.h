@@ -4,9 +4,9 @@
  *   tlm_config  c;  tlm_config_default(&c, &m);
  *   tlm_need    n;  tlm_session_need(&m, &c, &n);               how much memory, before any is taken
  *   tlm_session s;  tlm_session_init(&s, &m, &c, pieces, k);    memory is the caller's, up to 4 pieces
- *   tlm_encode(&m, text, len, flags, ids, cap, &count);
+ *   tlm_encode(&m, text, len, flags, work, ids, cap, &count);
  *   tlm_eval(&s, ids, count, NULL, &sink);                      prefill; the last token's logits flow to sink
- *   tlm_sample(&sampler, &candidate);                           draw; tlm_eval(&s, &id, 1, NULL, &sink); ...
+ *   tlm_sample(&sampler, &choice);                              draw; tlm_eval(&s, &id, 1, NULL, &sink); ...
  *
  * Rules. The library allocates nothing, keeps no global state, prints nothing and calls no libm. Every
  * function that can fail returns tlm_err; TLM_OK is 0. All structs are the caller's: their size is fixed
