@@ -291,3 +291,23 @@ class SimLink(Transport):
     def reopen(self) -> None:
         self.connected = True
         self.sim.take()
+
+
+@lru_cache
+def simulator() -> Path:
+    """The program tlm-sim, built from the sources."""
+    archive = cbuild.library("gcc")
+    tools = cbuild.RUNTIME / "tools"
+    sources = [s for s in app_sources() if s.name != "harness.c"] + [
+        SIM / "main.c",
+        SIM / "line.c",
+        tools / "tlm_pool.c",
+    ]
+    out = cbuild.BUILD / "gcc" / "tlm-sim"
+    with cbuild.locked(cbuild.BUILD / "gcc"):
+        if _stale(out, sources):
+            flags = [*cbuild.NUMERIC, *cbuild.WARNINGS, "-O2", *INCLUDES, *cbuild.INCLUDES, f"-I{tools}"]
+            new = out.with_suffix(".new")
+            cbuild.run([cbuild.present("gcc"), *flags, *sources, archive, "-lpthread", "-o", new])
+            new.rename(out)
+    return out

@@ -76,6 +76,7 @@ static void *map_file(const char *path, size_t *size)
 {
     struct stat info;
     const bool writable = *size != 0;
+    errno = 0;
     const int fd = open(path, writable ? O_RDWR | O_CREAT : O_RDONLY, 0644);
     if (fd < 0)
         return NULL;
@@ -90,8 +91,6 @@ static void *map_file(const char *path, size_t *size)
             memset(at, 0xFF, *size);
     }
     (void)close(fd);
-    if (at == MAP_FAILED && errno == 0)
-        errno = EINVAL;
     return at == MAP_FAILED ? NULL : at;
 }
 

@@ -1,0 +1,140 @@
+"""The program tlm-sim: its lines (pipes, pseudo terminal, TCP), its options, its flash image."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serial
+from models import exported, small, talker, tinybuddy
+from simlib import simulator
+
+from tinychat import Device
+from tinychat.upload import Upload
+
+
+@pytest.fixture(scope="module")
+def blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sim") / "talker.tlm"
+    path.write_bytes(talker())
+    return path
+
+
+def run(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [str(a) for a in (simulator(), *args)]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def start(processes: list[subprocess.Popen[bytes]], *args: str | Path) -> str:
+    """Starts a simulator that listens, and returns what it prints first: where."""
+    process = subprocess.Popen([str(a) for a in (simulator(), *args)], stdout=subprocess.PIPE)
+    processes.append(process)
+    assert process.stdout is not None
+    return process.stdout.readline().decode().strip()
+
+
+def test_lines_through_a_pipe(blob: Path) -> None:
+    done = run(blob, stdin=b"hello\nand you\n/info\n")
+    assert done.returncode == 0 and done.stdout.count(b"tokens") == 2 and b"tinybuddy" in done.stdout
+
+
+def test_a_pseudo_terminal(blob: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    path = start(started, blob, "--pty")
+    with Device.open(path) as device:
+        assert device.chat("hello", seed=1).wait().text
+    with serial.Serial(path, timeout=10) as line:  # what a person with any terminal program sees
+        import time
+
+        time.sleep(2.1)  # right after frames, text is taken for the rest of one
+        line.write(b"hello again\r")
+        assert b"tokens" in line.read_until(b"tok")[-200:] + line.read_until(b"> ")
+
+
+def test_two_hosts_on_one_port(blob: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    url = start(started, blob, "--tcp", "0")
+    with Device.open(url) as device:
+        assert device.chat("hello", seed=1).wait().text
+        with serial.serial_for_url(url, timeout=5) as second:
+            assert b"another host" in second.read_until(b"\n")
+        assert device.chat("still here", seed=1).wait().text
+    with Device.open(url) as device:
+        assert device.info()["position"] > 0, "the conversation outlives the connection"
+
+
+def test_a_flash_image_keeps_model_and_settings(
+    blob: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    image = tmp_path / "flash.img"
+    with Device.open(start(started, blob, "--flash", image, "--flash-bytes", "1048576", "--tcp", "0")) as device:
+        assert device.info()["slots"] == 2 and device.info()["model"] == "tinybuddy"
+        Upload(device.session, small(2, "q8_0")).run()
+        device.session.connect()
+        device.set(top_k=9)
+        device.reboot()
+        assert device.info()["model"] == "small q8_0 2" and device.settings["top_k"] == 9
+    started[0].kill()
+    started[0].wait()
+    with Device.open(start(started, "--flash", image, "--tcp", "0")) as device:
+        assert device.info()["model"] == "small q8_0 2" and device.settings["top_k"] == 9
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (("--kv", "i3"), 1, "--kv is one of"),
+        (("--like", "toaster"), 1, "--like knows"),
+        (("--threads", "0"), 2, "usage"),
+        (("--context",), 2, "usage"),
+        (("--flash", "/nonexistent/flash"), 1, "No such file"),
+    ],
+)
+def test_bad_options(blob: Path, args: tuple[str, ...], status: int, words: str) -> None:
+    done = run(blob, *args)
+    assert done.returncode == status and words in done.stderr.decode()
+
+
+def test_bad_blobs(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tlm"
+    for data, words in ((b"", "empty"), (b"garbage" * 50, "not a"), (tinybuddy()[:-100], "shorter")):
+        bad.write_bytes(data)
+        done = run(bad)
+        assert done.returncode == 1 and done.stderr.startswith(b"tlm-sim: ") and words in done.stderr.decode(), (
+            done.stderr
+        )
+
+
+def test_options_change_nothing_but_speed(blob: Path) -> None:
+    replies = set()
+    for args in (
+        (),
+        ("--backend", "ref"),
+        ("--threads", "3"),
+        ("--batch", "1"),
+        ("--head-rows", "64"),
+        ("--like", "cardputer"),
+    ):
+        done = run(blob, *args, stdin=b"/set temp 0\nhello\n")
+        replies.add(done.stdout.split(b"hello\r\n")[-1].split(b"\r\n[")[0])
+    assert len(replies) == 1, replies
+
+
+def test_tinytalk_on_a_cardputers_memory(shared: Path, tmp_path: Path) -> None:
+    """What fits the 288 KB that the Cardputer's largest free blocks are expected to leave to the app."""
+    path = tmp_path / "tinytalk.tlm"
+    path.write_bytes(exported(shared / "checkpoints" / "tinytalk-pruned", "--q4_0"))
+    contexts = {}
+    for kv in ("i8", "i4"):
+        words = run(path, "--like", "cardputer", "--kv", kv).stdout.decode().partition("context ")[2]
+        contexts[kv] = int(words.split(".")[0])
+    assert contexts["i8"] >= 96 and contexts["i4"] >= 224
