@@ -20,6 +20,7 @@ COMPILER = {"__cpu_model", "__cpu_indicator_init", "__cpu_features2", "_GLOBAL_O
 KERNEL_HEADERS = {"tlm_kernels.h", "tlm_math.h", "tlm_blob_gen.h", "tlm_config.h"}
 STANDARD = {"float.h", "limits.h", "stdbool.h", "stddef.h", "stdint.h", "string.h"}
 MODEL_NAMES = r"llama|gpt|bitnet|tinytalk|tinybuddy|tinystories|mistral|qwen|gemma|smollm|\bneox?\b|\bphi-?\d"
+VENDOR = r"esp_|freertos/|driver/|soc/|hal/|rom/|nvs|sdkconfig|Arduino|M5"
 SPLITS = {"TLM_TOK_SPLIT_GPT2", "TLM_TOK_SPLIT_GPT4", "TLM_TOK_SPLIT_GPT4_DIGIT"}  # names of regular expressions
 MAX_FRAME = 1024
 MAX_LINES = 400
@@ -97,6 +98,25 @@ def test_core_never_sees_a_backend() -> None:
         for name in includes(path)
         if name not in own | STANDARD
     ]
+    assert not wrong
+
+
+def test_the_app_sees_tlm_and_the_board_only() -> None:
+    """All of firmware/app runs in the simulator and in emulators: no vendor header, nothing of the core's inside."""
+    app = cbuild.ROOT / "firmware" / "app"
+    known = {p.name for p in app.glob("*.h")} | {"tlm.h", "board.h"} | STANDARD
+    wrong = [f"{p.name} includes {name}" for p in app.glob("*.[ch]") for name in includes(p) if name not in known]
+    assert not wrong
+
+
+def test_vendor_headers_stay_in_vendor_boards() -> None:
+    wrong = []
+    for path in [*(cbuild.ROOT / "firmware").rglob("*.[ch]"), *c_files()]:
+        vendor_board = "boards" in path.parts and re.search(
+            "esp32|cardputer", path.parts[path.parts.index("boards") + 1]
+        )
+        if not vendor_board:
+            wrong += [f"{path.name} includes {name}" for name in includes(path) if re.match(VENDOR, name)]
     assert not wrong
 
 
