@@ -70,6 +70,8 @@ static void hello(app_t *app, const proto_header *to, const uint8_t *body, size_
     app->hello_request = to->request;
     const proto_header header = {PROTO_HELLO, app->session, to->request};
     info_welcome(app, &header);
+    if (app->selfcheck != 0)
+        shell_log(app, PROTO_LOG_LEVEL_WARNING, "the self-check at boot failed: see info");
 }
 
 /* ---- requests -------------------------------------------------------------------------------------- */

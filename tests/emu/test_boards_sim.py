@@ -106,7 +106,7 @@ def test_bad_options(blob: Path, args: tuple[str, ...], status: int, words: str)
 
 def test_bad_blobs(tmp_path: Path) -> None:
     bad = tmp_path / "bad.tlm"
-    for data, words in ((b"", "empty"), (b"garbage" * 50, "not a"), (tinybuddy()[:-100], "shorter")):
+    for data, words in ((b"", "empty"), (b"garbage" * 50, "not a"), (tinybuddy()[:-100], "cut off")):
         bad.write_bytes(data)
         done = run(bad)
         assert done.returncode == 1 and done.stderr.startswith(b"tlm-sim: ") and words in done.stderr.decode(), (
