@@ -36,6 +36,7 @@ class RawHost:
         self.session = self.request = 0
         self.text = b""
         self.damaged = 0
+        self.logs: list[str] = []
         self._deframer = Deframer()
         if greet:
             self.hello()
@@ -55,7 +56,9 @@ class RawHost:
     def sort(self, output: bytes) -> list[Packet]:
         packets = []
         for item in self._deframer.feed(output):
-            if isinstance(item, Packet):
+            if isinstance(item, Packet) and item.name == "log":
+                self.logs.append(item.text)
+            elif isinstance(item, Packet):
                 packets.append(item)
             elif isinstance(item, Text):
                 self.text += item.data

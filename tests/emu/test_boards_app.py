@@ -348,6 +348,7 @@ def test_context_is_the_largest_that_fits() -> None:
     assert values == sorted(values) and values[0] < values[-1] == 128, contexts
     small = RawHost(Sim(tinybuddy(), memory=30_000))
     assert small.hello().model_state == ModelState.UNUSABLE
+    assert any("self-check" in line for line in small.logs)
     refused = small.one("generate", **GENERATE)
     assert refused.code == Error.MODEL_MEMORY
 
