@@ -14,6 +14,7 @@ import click
 from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .device import Device
 from .errors import ChatError
+from .escalate import Escalation, Rule
 from .pipe import PipeChat, emit
 from .protocol import VERSION_MAJOR, VERSION_MINOR
 from .reply import KV_NAMES
@@ -122,6 +123,17 @@ def target_of(
     return Target(port, SimOptions(like, context, kv, flash_image), context, kv)
 
 
+def escalation_of(url: str | None, model: str | None, threshold: str | None) -> Escalation | None:
+    """Who is asked when the device is unsure. Raises a usage error for options that need each other."""
+    if url is None:
+        if model is not None or threshold is not None:
+            raise click.UsageError("--model and --threshold belong to --escalate URL.")
+        return None
+    if not model:
+        raise click.UsageError("--escalate needs the name of the model there: --model NAME.")
+    return Escalation(url, model, Rule() if threshold is None else Rule.parse(threshold))
+
+
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
 
 
@@ -173,6 +185,11 @@ def cli() -> None:
 @click.option("--seed", metavar="N", help="Same seed, same text: here and on the board.")
 @click.option("--raw", is_flag=True, help="Continue each text as it is: no chat template, no history.")
 @click.option("--continue", "continue_", is_flag=True, help="Go on with the conversation that the device holds.")
+@click.option(
+    "--escalate", metavar="URL", help="Ask a bigger model there (OpenAI's interface) when the device is unsure."
+)
+@click.option("--model", metavar="NAME", help="With --escalate: the bigger model; $TINYCHAT_API_KEY is sent if set.")
+@click.option("--threshold", metavar="MEAN[,MIN]", help="With --escalate: unsure below these log-probabilities.")
 @click.option("--tokens", "stream", is_flag=True, help="With --json: also one object a token.")
 @as_json
 def chat(
@@ -182,15 +199,19 @@ def chat(
     continue_: bool,
     stream: bool,
     json_: bool,
+    escalate: str | None,
+    model: str | None,
+    threshold: str | None,
     **options: Any,
 ) -> None:
     """Chat (the default command)."""
+    escalation = escalation_of(escalate, model, threshold)
     if prompt and prompt_option is not None:
         raise click.UsageError("Give the prompt once: as an argument or with --prompt.")
     text = " ".join(prompt) if prompt else prompt_option
     link = {k: options.pop(k) for k in ("port", "sim", "like", "flash_image", "context", "kv")}
     with connected(**link) as device:
-        conversation = Conversation(device, {}, raw)
+        conversation = Conversation(device, {}, raw, escalation=escalation)
         for name, value in options.items():
             if value is not None:
                 conversation.set(name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .errors import ChatError
+from .escalate import Opinion
 from .protocol import LogLevel
 from .reply import Reply, ReplyStats, Token
 from .terminal import StatusLine, WrappedWriter, history_path, on_interrupt, quiet_keyboard
@@ -43,6 +45,8 @@ def stats_line(stats: ReplyStats) -> str:
         parts.append(f"context {stats.position}/{stats.context}")
     if stats.stop_reason in REASONS:
         parts.append(REASONS[stats.stop_reason])
+    if stats.tokens and stats.logprob_mean <= 0:
+        parts.append(f"confidence {math.exp(stats.logprob_mean):.0%}")
     return " · ".join(parts)
 
 
@@ -119,6 +123,14 @@ class ChatConsole:
             if reply.stats.dropped_exchanges > early:  # more had to go while the reply grew
                 self._notice(reread_line(reply.stats.dropped_exchanges, reply.stats.reread_tokens))
             self._notice(stats_line(reply.stats))
+        if reply.opinion and reply.opinion.text:
+            self._second(reply.opinion)
+
+    def _second(self, opinion: Opinion) -> None:
+        self._warn(f"the device is unsure ({opinion.why}); {opinion.model} answers:")
+        writer = WrappedWriter(self._out)
+        writer.write(opinion.text)
+        writer.end()
 
     def _progress(self, packet: Any) -> None:
         if packet.name == "accepted":

@@ -7,6 +7,7 @@ from typing import Any
 
 from .device import ConversationLostError, Device
 from .errors import ChatError
+from .escalate import Escalation, Rule
 from .reply import Reply, Token
 from .settings import checked
 
@@ -36,18 +37,33 @@ class Conversation:
         options: sampling options over the device's settings.
         raw: every text is a prompt of its own, without template.
         notice: gets a sentence for the person, such as that the conversation was lost.
+        escalation: who is asked when the device is unsure of a reply; nobody by default.
+
+    Raises:
+        ChatError: `escalation` with a model that tells stories instead of answering.
     """
 
     def __init__(
-        self, device: Device, options: dict[str, Any], raw: bool = False, notice: Callable[[str], None] | None = None
+        self,
+        device: Device,
+        options: dict[str, Any],
+        raw: bool = False,
+        notice: Callable[[str], None] | None = None,
+        escalation: Escalation | None = None,
     ) -> None:
         self.device = device
         self.options = options
         self.notice = notice or (lambda text: None)
         self.info = device.info()
         self.replies: list[Reply] = []
+        self.escalation = escalation
         self._raw = raw
         self._told = ""  # what a story model was given last
+        if escalation and self.story:
+            raise ChatError(
+                "A model that continues texts has no replies to hand on.",
+                "--escalate is for chat models, without --raw",
+            )
 
     @property
     def story(self) -> bool:
@@ -58,6 +74,8 @@ class Conversation:
         """Forgets the conversation, here and on the device."""
         self.device.reset()
         self.replies.clear()
+        if self.escalation:
+            self.escalation.forget()
 
     def start(self, text: str) -> Reply:
         """Sends a turn. A story model gets each text as the beginning of a new story, and "" to tell on."""
@@ -95,7 +113,14 @@ class Conversation:
         return self.reviewed(text, reply)
 
     def reviewed(self, text: str, reply: Reply) -> Reply:
-        """The reply that counts: the device's own. The place for a second opinion on a reply of low confidence."""
+        """The reply, with a second opinion where the device was unsure and somebody is there to be asked.
+
+        The device's context keeps its own words.
+        """
+        if self.escalation:
+            reply.opinion = self.escalation.review(text, reply.text, reply.stats)
+            if reply.opinion and reply.opinion.error:
+                self.notice(f"The device is unsure, but nobody else could be asked: {reply.opinion.error}")
         return reply
 
     def _run(self, text: str, show: Callable[[Token], None], started: Callable[[Reply], None] | None) -> Reply:
@@ -116,6 +141,9 @@ class Conversation:
             self.info = self.device.info()
             now = f"{self.info.context} tokens of context, KV {self.info.kv_type}"
             return f"{key} is {value}, {'stored on the device' if stored else 'until power off'}: {now}."
+        if key == "threshold" and self.escalation:
+            self.escalation.rule = Rule.parse(value)
+            return f"threshold is {value} for this chat."
         if key not in KEYS:
             raise ChatError(f"There is no setting '{key}'.", "known: " + ", ".join([*KEYS, *DEVICE_KEYS]))
         name = KEYS[key]

@@ -44,12 +44,16 @@ class PipeChat:
                 reply.stop()
 
         self._started = False
+        self._held = ""
         with on_interrupt(stop):
             reply = self.conversation.turn(text, self._show, current.append)
         if self._json:
             emit({"event": "reply", "prompt": text, **reply.as_dict()})
+        elif reply.opinion and reply.opinion.text:
+            print(f"tinychat: {reply.opinion.model} answered: {reply.opinion.why}", file=sys.stderr)
+            print(reply.opinion.text, flush=True)
         else:
-            print(flush=True)
+            print(self._held, flush=True)
         if interrupted:
             raise KeyboardInterrupt
 
@@ -62,6 +66,9 @@ class PipeChat:
         if not self._started and not self.conversation.story:
             text = text.lstrip()
         self._started = self._started or bool(text)
+        if self.conversation.escalation:  # it may not be the reply that counts
+            self._held += text
+            return
         print(text, end="", flush=True)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ChatError
 from .faults import make
 from .protocol import Check, Error, ModelState, Reason, TokenFlag
 from .stream import ReplyStream
 from .wire import Packet
+
+if TYPE_CHECKING:
+    from .escalate import Opinion
 
 KV_NAMES = ("f32", "f16", "i8", "i4")
 CHAT_KINDS = ("story", "turns")
@@ -110,6 +113,7 @@ class Reply:
         tokens: the tokens that have arrived.
         stats: figures; None until the end.
         ended: True when nothing more will come, be it after an error.
+        opinion: what a bigger model was asked and said, when this reply was escalated.
         accepted: what the device said when it began: counts of prompt tokens, dropped exchanges, re-read tokens.
     """
 
@@ -123,6 +127,7 @@ class Reply:
         self.text = ""
         self.tokens: list[Token] = []
         self.stats: ReplyStats | None = None
+        self.opinion: Opinion | None = None
         self.ended = False
         self._stream = stream
         self._on_end = on_end
@@ -186,7 +191,12 @@ class Reply:
         """Keys of a `--json` reply line."""
         stats = dict(vars(self.stats)) if self.stats else {}
         stats.pop("tokens", None)
-        return {"text": self.text, "tokens": len(self.tokens), **stats}
+        row = {"text": self.text, "tokens": len(self.tokens), **stats}
+        if self.opinion:
+            row["escalated"] = self.opinion.as_dict()
+            if self.opinion.text:
+                row |= {"text": self.opinion.text, "device_text": self.text}
+        return row
 
 
 def _token(packet: Packet) -> Token:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # cbuild, beside the test folders
 
 from fake_device import FakeClock, FakeDevice, FakeLink, Faults, make_blob
+from fake_endpoint import Bigger
 
 from tinychat import Device
 from tinychat.cli import main
@@ -82,3 +83,13 @@ def tinychat(
         return subprocess.CompletedProcess(list(args), int(end.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def bigger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bigger]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("TINYCHAT_API_KEY", raising=False)
+    server = Bigger()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()

@@ -238,3 +238,15 @@ def test_words_are_not_cut_at_the_right_edge(size: int) -> None:
     assert "".join(shown.split()) == "".join(text.split())
     assert all(len(line) <= 20 for line in shown.split("\n") if "x" * 20 not in line and "日" not in line)
     assert not [w for w in re.findall(r"[a-zA-Z.]+", shown) if w not in text]
+
+
+def test_a_second_opinion_is_marked(person: Callable[..., Person], bigger: Any) -> None:
+    p = person("--seed", "5", "--escalate", bigger.url, "--model", "big", "--threshold=-0.1")
+    p.see("\n>")
+    p.type("hello there\r")
+    p.see("confidence 78%")
+    p.see("the device is unsure (mean log-probability -0.25, below -0.1); big answers:")
+    p.see("Four, said the bigger one.")
+    p.type("/set threshold -1\r")
+    p.see("threshold is -1 for this chat.")
+    p.leave()
