@@ -40,14 +40,16 @@ TIERS = {
     "octal PSRAM DTR 40": Tier(40e6, 0.5, 24, False),
 }
 
-# CPU cycles a weight of a matrix-vector product with the esp32s3 kernels (q4_0, q8_0, t2: instruction counts of
-# tests/emu plus stalls, estimated) and with the reference kernels (estimated).
+# Instructions a weight of the esp32s3 kernels at 128 columns, counted by tests/emu (pie_counts.json); what a core waits
+# beyond one cycle an instruction is assumed. The other figures are estimates.
+STALLS = 1.25
 CYCLES_PER_WEIGHT = {
-    "esp32s3": {"q4_0": 0.8, "q8_0": 0.6, "t2": 0.5, "t1": 6.0, "f16": 9.0, "f32": 5.0},
+    "esp32s3": {"q4_0": 0.351 * STALLS, "q8_0": 0.311 * STALLS, "t2": 0.231 * STALLS, "t1": 6.0, "f16": 9.0, "f32": 5.0},
     "ref": {"q4_0": 9.0, "q8_0": 6.0, "t2": 7.0, "t1": 9.0, "f16": 12.0, "f32": 7.0},
 }
-BATCH_UNPACK = 0.12  # cycles a weight once a batch, then this much for each token of it:
-BATCH_PER_TOKEN = 0.44
+# A batch of n q4_0 vectors: counted 0.327 n at n = 4 and 0.270 n at n = 16, so this once and this for each vector.
+BATCH_UNPACK = 0.304 * STALLS
+BATCH_PER_TOKEN = 0.251 * STALLS
 
 
 def stream_seconds(
