@@ -43,7 +43,8 @@ class Generation(Iterator[Step]):
         self._session, self._sampler, self._next_ids, self._left = session, sampler, list(ids), n
         self._stop_ids = frozenset(session.model.stop_ids if stop_ids is None else stop_ids)
         self._stop_strings = tuple(s for s in stop_strings if s)
-        self._decoder = session.model.decoder()
+        prompted = session.position > 0 or any(i != session.model.bos for i in ids)
+        self._decoder = session.model.decoder(continues=prompted)
         self._held = ""  # text that may be the start of a stop string
         self._waiting: list[Step] = []
         self._ready: deque[Step] = deque()

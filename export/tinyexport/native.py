@@ -54,7 +54,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "encode": (c.c_int32, [_VOID, _VOID, _SIZE, _U32, _VOID, _SIZE, _VOID]),
     "section_encode": (c.c_int32, [_VOID, _U32, _VOID, _SIZE, _U32, _VOID, _SIZE, _VOID]),
     "piece": (c.c_int32, [_VOID, _U32, _VOID, _SIZE, _VOID]),
-    "decoder_new": (_VOID, [c.c_bool]),
+    "decoder_new": (_VOID, [c.c_bool, c.c_bool]),
     "free": (None, [_VOID]),
     "decode": (c.c_int32, [_VOID, _VOID, _U32, _VOID, _SIZE, _VOID]),
     "decode_end": (_SIZE, [_VOID, _VOID, _SIZE]),

@@ -132,9 +132,9 @@ class Model:
         decoder = Decoder(self, replace=False)
         return b"".join([*(decoder.push(i) for i in ids), decoder.end()])
 
-    def decoder(self, replace: bool = True) -> Decoder:
-        """A streaming decoder; `replace`: bytes that can never be UTF-8 become U+FFFD."""
-        return Decoder(self, replace)
+    def decoder(self, replace: bool = True, continues: bool = False) -> Decoder:
+        """A streaming decoder; the arguments are those of `Decoder`."""
+        return Decoder(self, replace, continues)
 
     def need(self, **options: Any) -> dict[str, int]:
         """Bytes that a session with these options would take (keys NEED_KEYS); takes the arguments of `session`."""
@@ -327,10 +327,10 @@ class Sampler:
 class Decoder:
     """Streaming decode: ids in, whole UTF-8 characters out."""
 
-    def __init__(self, model: Model, replace: bool = True) -> None:
-        """`replace`: bytes that can never be UTF-8 become U+FFFD."""
+    def __init__(self, model: Model, replace: bool = True, continues: bool = False) -> None:
+        """`replace`: bytes that can never be UTF-8 become U+FFFD. `continues`: a space at the beginning stays."""
         self._model = model
-        self._handle = lib().tlm_py_decoder_new(replace)
+        self._handle = lib().tlm_py_decoder_new(replace, continues)
         self._out = c.create_string_buffer(_MAX_PIECE)
         weakref.finalize(self, lib().tlm_py_free, self._handle)
 

@@ -108,11 +108,12 @@ int32_t tlm_py_piece(const tlm_py_model *m, uint32_t id, char *out, size_t cap, 
     return (int32_t)tlm_piece(&m->model, id, out, cap, len);
 }
 
-tlm_decoder *tlm_py_decoder_new(bool replace)
+tlm_decoder *tlm_py_decoder_new(bool replace, bool started)
 {
     tlm_decoder *d = malloc(sizeof *d);
     if (d != NULL) {
         tlm_decoder_init(d, replace);
+        d->started = started;
     }
     return d;
 }
