@@ -44,7 +44,14 @@ TIERS = {
 # beyond one cycle an instruction is assumed. The other figures are estimates.
 STALLS = 1.25
 CYCLES_PER_WEIGHT = {
-    "esp32s3": {"q4_0": 0.351 * STALLS, "q8_0": 0.311 * STALLS, "t2": 0.231 * STALLS, "t1": 6.0, "f16": 9.0, "f32": 5.0},
+    "esp32s3": {
+        "q4_0": 0.351 * STALLS,
+        "q8_0": 0.311 * STALLS,
+        "t2": 0.231 * STALLS,
+        "t1": 6.0,
+        "f16": 9.0,
+        "f32": 5.0,
+    },
     "ref": {"q4_0": 9.0, "q8_0": 6.0, "t2": 7.0, "t1": 9.0, "f16": 12.0, "f32": 7.0},
 }
 # A batch of n q4_0 vectors: counted 0.327 n at n = 4 and 0.270 n at n = 16, so this once and this for each vector.
