@@ -42,11 +42,14 @@ def _refuse(part: str, step: Any) -> NoReturn:
     detail = {k: v for k, v in step.items() if k != "type"} if isinstance(step, dict) else {}
     if name == "Precompiled":
         detail = {}
+    hint = "export with the sentencepiece tokenizer.model where there is one, or train the tokenizer without that step"
+    if name in ("NFC", "NFD"):
+        hint = f"text that is {name} already is not changed by it: if yours is, take the step out of tokenizer.json"
     raise TokenizerError(
         f"the {part} {name} {detail or ''} of tokenizer.json is not one that the runtime does exactly".replace(
             "  ", " "
         ),
-        "export with the sentencepiece tokenizer.model where there is one, or retrain the tokenizer without that step",
+        hint,
     )
 
 
