@@ -226,7 +226,7 @@ typedef struct tlm_sampler {
     uint32_t recent[TLM_MAX_REPEAT], n_recent, recent_at;
     uint64_t rank[TLM_MAX_CANDIDATES]; /* a heap, then sorted */
     float raw[TLM_MAX_CANDIDATES], weight[TLM_MAX_CANDIDATES];
-    uint32_t n, cap;
+    uint32_t n, cap, index;
     float bar, all_max, all_sum;
 } tlm_sampler;
 
@@ -239,7 +239,8 @@ typedef struct tlm_choice {
 
 tlm_err tlm_sampler_init(tlm_sampler *sampler, const tlm_sampling *params);
 /* The sink for tlm_eval; also forgets the candidates of the step before, as its first row does. One token's
- * logits at a time. It stops the eval with TLM_ERR_NUMERIC at a candidate that is not finite. */
+ * logits at a time: it answers the interleaved chunks of several with TLM_ERR_ARG. It stops the eval with
+ * TLM_ERR_NUMERIC at a candidate that is not finite. */
 tlm_sink tlm_sampler_sink(tlm_sampler *sampler);
 /* Adds a token to the repetition window (the prompt's too, if wanted). tlm_sample calls it for its choice. */
 void tlm_sampler_accept(tlm_sampler *sampler, uint32_t id);

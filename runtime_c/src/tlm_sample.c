@@ -182,10 +182,11 @@ static bool any_above(const float *logits, float root)
 static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits)
 {
     tlm_sampler *s = ctx;
-    (void)index;
     if (row0 == 0) {
         s->n = 0;
+        s->index = index;
     }
+    TLM_CHECK(TLM_ERR_ARG, index == s->index); /* rows of two tokens would mix */
     for (uint32_t at = 0; at < rows; at += STRIDE) {
         const uint32_t end = tlm_min_u32(rows, at + STRIDE);
         if (s->n == s->cap && end - at == STRIDE && !any_above(logits + at, s->bar)) {

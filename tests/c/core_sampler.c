@@ -245,6 +245,10 @@ static void refusals(void)
         const tlm_sink sink = tlm_sampler_sink(&s);
         CHECK(sink.rows(sink.ctx, 0, 0, 5, logits) == TLM_ERR_NUMERIC);
     }
+    const float logits[2] = {1.0f, 2.0f};
+    const tlm_sink sink = tlm_sampler_sink(&s);
+    CHECK(sink.rows(sink.ctx, 3, 0, 2, logits) == TLM_OK && sink.rows(sink.ctx, 4, 0, 2, logits) == TLM_OK);
+    CHECK(sink.rows(sink.ctx, 4, 2, 2, logits) == TLM_OK && sink.rows(sink.ctx, 3, 2, 2, logits) == TLM_ERR_ARG);
 }
 
 int main(void)
