@@ -185,7 +185,7 @@ static bool erase_ahead(const store *s, uint32_t offset, uint32_t bytes)
 /* Writes whole words, the last one padded with 0xFF, and compares what flash reads back. */
 static bool write_checked(const store *s, uint32_t offset, const uint8_t *data, uint32_t bytes, uint32_t crc)
 {
-    uint32_t words[32], back = 0;
+    uint32_t words[128], back = 0;
     const uint32_t at = blob_at(s, s->upload) + offset;
     for (uint32_t done = 0, n; done < bytes; done += n) {
         n = bytes - done < sizeof words ? bytes - done : (uint32_t)sizeof words;

@@ -32,7 +32,8 @@ def firmware(name: str) -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    return build.build(target)
+    with cbuild.locked(build.OUT / name):
+        return build.build(target)
 
 
 def _free_port() -> int:

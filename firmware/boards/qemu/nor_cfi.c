@@ -10,7 +10,7 @@
 #define BOTH(command) ((NOR_WORD)((command) * ((NOR_WORD)-1 > 0xFFFFu ? 0x00010001u : 1u)))
 
 enum { BUFFER = 0xE8, ERASE = 0x20, CONFIRM = 0xD0, READ_STATUS = 0x70, READ_ARRAY = 0xFF, CLEAR_STATUS = 0x50 };
-#define LINE 256u
+#define LINE 1024u
 
 enum { READY = 0x80, FAILED = 0x3A };
 
