@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "run",
     "perplexity": "measure",
     "score": "measure",
+    "eval": "evaluate",
     "bench": "bench",
     "plan": "plan",
     "train": "train",
