@@ -125,7 +125,8 @@ static void make_room_for(chat *c, size_t count, uint32_t max_tokens)
 
 static void open_reply(chat *c, bool stops)
 {
-    reply_init(&c->reply, &c->model, stops && (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0, c->first > base(c));
+    stops = stops && (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0 && c->grammar.table == NULL;
+    reply_init(&c->reply, &c->model, stops, c->first > base(c));
 }
 
 static uint16_t start_sampler(chat *c, const chat_request *r)
@@ -135,11 +136,23 @@ static uint16_t start_sampler(chat *c, const chat_request *r)
     return err == TLM_OK ? PROTO_ERROR_NONE : PROTO_ERROR_BAD_MESSAGE;
 }
 
+/* A grammar alone says where its reply ends: stop strings do not cut it. */
+static void start_grammar(chat *c, const chat_request *r)
+{
+    if (r->grammar_bytes > 0)
+        memcpy(c->sink.work, r->grammar, r->grammar_bytes);
+    grammar_begin(&c->grammar, &c->model, c->sink.work, r->grammar_bytes, c->first > base(c),
+                  (r->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
+    c->sampler.allowed = r->grammar_bytes > 0 ? grammar_allowed : NULL;
+    c->sampler.allowed_ctx = &c->grammar;
+}
+
 static void start_reply(chat *c, const chat_request *r)
 {
     c->flags = r->flags;
     c->max_tokens = r->max_tokens;
     c->first = c->n_ids;
+    start_grammar(c, r);
     open_reply(c, true);
     c->n_tokens = 0;
     c->logprob_sum = 0.0f;
@@ -168,6 +181,8 @@ uint16_t chat_begin(chat *c, const chat_request *r, uint32_t *detail)
         error = count == 0 ? PROTO_ERROR_TEXT : PROTO_ERROR_PROMPT_TOO_LONG;
         *detail = (uint32_t)count;
     }
+    if (error == PROTO_ERROR_NONE && r->grammar_bytes > 0 && !grammar_valid(r->grammar, r->grammar_bytes))
+        error = PROTO_ERROR_GRAMMAR;
     if (error == PROTO_ERROR_NONE)
         error = start_sampler(c, r);
     if (error != PROTO_ERROR_NONE)
@@ -286,6 +301,10 @@ static chat_event step_sample(chat *c)
     bool stopped = false;
     if (c->n_tokens == 0)
         first_token(c);
+    if (c->grammar.table != NULL && c->sampler.n == 0) { /* no token of this vocabulary may stand here */
+        end_with(c, PROTO_REASON_ERROR, PROTO_ERROR_GRAMMAR);
+        return finish(c);
+    }
     tlm_err err = tlm_sample(&c->sampler, &choice);
     if (err == TLM_OK && (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0 && tlm_is_stop_id(&c->model, choice.id)) {
         end_with(c, PROTO_REASON_STOP_ID, 0);
@@ -305,6 +324,8 @@ static chat_event step_sample(chat *c)
     c->n_tokens++;
     if (stopped)
         end_with(c, PROTO_REASON_STOP_STRING, 0);
+    else if (c->grammar.table != NULL && grammar_take(&c->grammar, choice.id))
+        end_with(c, PROTO_REASON_GRAMMAR, 0);
     else if (c->n_tokens == c->max_tokens)
         end_with(c, PROTO_REASON_LENGTH, 0);
     const chat_event event = token_event(c, c->n_tokens - 1u, &choice);

@@ -8,6 +8,7 @@
 #define APP_CHAT_H
 
 #include "board.h"
+#include "grammar.h"
 #include "prompt.h"
 #include "protocol_gen.h"
 #include "reply.h"
@@ -23,6 +24,8 @@ typedef struct chat_request {
     uint32_t max_tokens; /* 0 = as long as the window lasts */
     const void *text;
     size_t bytes;
+    const uint8_t *grammar; /* of grammar.h; copied */
+    size_t grammar_bytes;   /* 0 = any reply */
 } chat_request;
 
 typedef enum chat_event {
@@ -54,6 +57,7 @@ typedef struct chat {
     void *clock_ctx;
     tlm_sampler sampler;
     reply_text reply;
+    grammar grammar; /* its table lies in sink.work, which is free while a reply is written */
     uint32_t flags, max_tokens;
     uint32_t first, n_tokens; /* where in ids the reply begins; its tokens */
     uint32_t evaluate_from;   /* position before the prompt, for progress */

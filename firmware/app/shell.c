@@ -123,6 +123,8 @@ static bool settle(app_t *app, const proto_generate *m, chat_request *r)
     r->max_tokens = s.max_tokens;
     r->text = m->text.data;
     r->bytes = m->text.len;
+    r->grammar = m->grammar.data;
+    r->grammar_bytes = m->grammar.len;
     return settings_valid(&s, checked) && m->mode <= PROTO_MODE_RAW;
 }
 
@@ -135,8 +137,6 @@ static uint16_t do_generate(app_t *app, const proto_header *to, const proto_requ
         return PROTO_ERROR_STALE;
     if (!settle(app, g, &r))
         return PROTO_ERROR_BAD_MESSAGE;
-    if (g->grammar.len != 0)
-        return PROTO_ERROR_UNSUPPORTED;
     if (g->expect != PROTO_ANY_POSITION && g->expect != app->chat.n_ids) {
         *detail = app->chat.n_ids;
         return PROTO_ERROR_CONVERSATION;

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "firmware" / "boards"))
 
 import build
+from simlib import cbuild
 
 TARGETS = tuple(build.TARGETS)
 

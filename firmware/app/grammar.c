@@ -1,0 +1,128 @@
+#include "grammar.h"
+
+#include <string.h>
+
+#define ACCEPT 0x80u
+#define CHAIN 0x40u
+#define EDGES 0x3Fu
+#define EDGE_BYTES 4u
+#define DEAD 0u /* no state: the version byte lies there */
+
+/* ---- the table ------------------------------------------------------------------------------------- */
+
+static size_t state_bytes(uint8_t head)
+{
+    return (head & CHAIN) != 0 ? 2u : 1u + EDGE_BYTES * (head & EDGES);
+}
+
+static uint16_t target_of(const uint8_t *edge)
+{
+    return (uint16_t)(edge[2] | edge[3] << 8);
+}
+
+/* Marks where states begin. False: the states do not fill the table. */
+static bool find_states(const uint8_t *table, size_t bytes, uint8_t *starts)
+{
+    size_t at = 1;
+    while (at < bytes) {
+        starts[at / 8u] = (uint8_t)(starts[at / 8u] | 1u << at % 8u);
+        at += state_bytes(table[at]);
+    }
+    return at == bytes && bytes > 1;
+}
+
+static bool is_start(const uint8_t *starts, size_t at, size_t bytes)
+{
+    return at < bytes && (starts[at / 8u] >> at % 8u & 1u) != 0;
+}
+
+static bool edges_valid(const uint8_t *table, size_t at, size_t bytes, const uint8_t *starts)
+{
+    int32_t before = -1;
+    for (uint32_t i = 0; i < (table[at] & EDGES); i++) {
+        const uint8_t *edge = table + at + 1u + EDGE_BYTES * i;
+        if (edge[0] <= before || edge[1] < edge[0] || !is_start(starts, target_of(edge), bytes))
+            return false;
+        before = edge[1];
+    }
+    return true;
+}
+
+bool grammar_valid(const uint8_t *table, size_t bytes)
+{
+    uint8_t starts[GRAMMAR_MAX / 8u];
+    memset(starts, 0, sizeof starts);
+    if (bytes < 2 || bytes > GRAMMAR_MAX || table[0] != GRAMMAR_VERSION || !find_states(table, bytes, starts))
+        return false;
+    for (size_t at = 1; at < bytes; at += state_bytes(table[at])) {
+        if ((table[at] & CHAIN) != 0 ? (table[at] & EDGES) != 0 || !is_start(starts, at + 2u, bytes)
+                                     : !edges_valid(table, at, bytes, starts))
+            return false;
+    }
+    return true;
+}
+
+static uint16_t step(const uint8_t *table, uint16_t state, uint8_t byte)
+{
+    const uint8_t head = table[state];
+    if ((head & CHAIN) != 0)
+        return table[state + 1u] == byte ? (uint16_t)(state + 2u) : (uint16_t)DEAD;
+    const uint8_t *edge = table + state + 1u;
+    for (uint32_t n = head & EDGES; n > 0 && edge[0] <= byte; n--, edge += EDGE_BYTES)
+        if (byte <= edge[1])
+            return target_of(edge);
+    return DEAD;
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------------- */
+
+/* The bytes that `id` adds to the reply: what a decoder of its own makes of it, a cut character included. */
+static size_t bytes_of(const grammar *g, uint32_t id, char *out, size_t cap, bool *started)
+{
+    tlm_decoder decoder;
+    size_t n = 0;
+    tlm_decoder_init(&decoder, false);
+    decoder.started = g->started;
+    if (tlm_decode(&decoder, g->model, id, out, cap, &n) != TLM_OK)
+        return 0;
+    *started = decoder.started;
+    return n + tlm_decode_end(&decoder, out + n, cap - n);
+}
+
+/* The state after `id`, DEAD when it may not stand here. A token without text leads nowhere: it could go on for ever. */
+static uint16_t after(const grammar *g, uint32_t id, bool *started)
+{
+    char text[TLM_MAX_PIECE + 8u];
+    const size_t n = bytes_of(g, id, text, sizeof text, started);
+    uint16_t state = n > 0 ? g->state : (uint16_t)DEAD;
+    for (size_t i = 0; i < n && state != DEAD; i++)
+        state = step(g->table, state, (uint8_t)text[i]);
+    return state;
+}
+
+void grammar_begin(grammar *g, const tlm_model *model, const void *table, size_t bytes, bool continues, bool stops)
+{
+    g->model = model;
+    g->table = bytes > 0 ? table : NULL;
+    g->bytes = (uint16_t)bytes;
+    g->state = 1;
+    g->started = continues;
+    g->stops = stops;
+}
+
+bool grammar_allowed(void *ctx, uint32_t id)
+{
+    const grammar *g = ctx;
+    bool started;
+    if (g->stops && tlm_is_stop_id(g->model, id))
+        return (g->table[g->state] & ACCEPT) != 0;
+    return after(g, id, &started) != DEAD;
+}
+
+bool grammar_take(grammar *g, uint32_t id)
+{
+    bool started = g->started;
+    g->state = after(g, id, &started);
+    g->started = started;
+    return g->table[g->state] == ACCEPT; /* no edge, no chain */
+}
