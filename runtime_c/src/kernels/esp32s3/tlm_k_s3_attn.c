@@ -75,7 +75,7 @@ static uint32_t scored(const span *s)
 }
 
 /* Whether all scores are finite; those outside of the window are +0 or -0 where the others are. */
-static bool finite(const span *s)
+static bool all_finite(const span *s)
 {
     uint32_t peaks[TLM_BLOCK];
     const uint32_t count = scored(s);
@@ -95,7 +95,7 @@ static bool finite(const span *s)
 static bool softmax(const span *s, float *inv_z)
 {
     float *e = s->e + s->skip;
-    if (!finite(s)) {
+    if (!all_finite(s)) {
         return false;
     }
     const float top = tlm_k_s3_max(e, s->n);
