@@ -13,6 +13,7 @@
 #define PRIORITY 5u
 #define REST_US 200000 /* busy for so long, the idle tasks get a tick */
 #define FLUSH_MS 100u  /* for the driver to send what it was given */
+#define SETTLE_MS 20u  /* for the main task to end and its stack to return to the heap */
 
 static const char tag[] = "tlm";
 static app_t app;
@@ -103,9 +104,11 @@ static void serve(void)
 static void run_app(void *arg)
 {
     (void)arg;
-    if (!s3_line_open())
+    vTaskDelay(pdMS_TO_TICKS(SETTLE_MS));
+    if (s3_line_open())
+        s3_log_open();
+    else
         ESP_LOGE(tag, "the serial driver does not start");
-    s3_log_open();
     fill_board();
     app_init(&app, &self);
     if (extras.ready != NULL)
