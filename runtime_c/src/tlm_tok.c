@@ -5,20 +5,23 @@
 
 /* ---- ids out ------------------------------------------------------------------------------------- */
 
-static void push(tlm_tok_out *out, uint32_t id) {
+static void push(tlm_tok_out *out, uint32_t id)
+{
     if (out->n < out->cap) {
         out->ids[out->n] = id;
     }
     out->n++;
 }
 
-void tlm_tok_emit(tlm_tok_out *out, uint32_t id) {
+void tlm_tok_emit(tlm_tok_out *out, uint32_t id)
+{
     push(out, id);
     out->in_unk = false;
 }
 
 /* Emits the bytes of a character; false when the alphabet lacks one. */
-static bool emit_bytes(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n) {
+static bool emit_bytes(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n)
+{
     if (n == 1 && *s == ' ' && tlm_tok_has(tok, TLM_TOK_FLAG_ESCAPE)) {
         s = (const uint8_t *)"\xe2\x96\x81";
         n = 3;
@@ -34,7 +37,8 @@ static bool emit_bytes(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, s
     return true;
 }
 
-void tlm_tok_emit_unknown(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n) {
+void tlm_tok_emit_unknown(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n)
+{
     if (tlm_tok_has(tok, TLM_TOK_FLAG_BYTE_FALLBACK) && emit_bytes(tok, out, s, n)) {
         return;
     }
@@ -46,7 +50,8 @@ void tlm_tok_emit_unknown(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s
 
 /* ---- encode -------------------------------------------------------------------------------------- */
 
-static tlm_err encode_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work) {
+static tlm_err encode_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work)
+{
     if (!tlm_tok_has(tok, TLM_TOK_FLAG_FUSE_WORDS)) {
         out->in_unk = false;
     }
@@ -61,7 +66,8 @@ static tlm_err encode_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *
 }
 
 static tlm_err encode_segment(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, bool start,
-                              tlm_tok_work work) {
+                              tlm_tok_work work)
+{
     if (!tlm_tok_is_plain(tok, start)) {
         tlm_err err = tlm_tok_normalise(tok, s, n, start, work.base, work.bytes, &n);
         if (err != TLM_OK) {
@@ -87,7 +93,8 @@ static tlm_err encode_segment(const tlm_tok *tok, tlm_tok_out *out, const uint8_
     return TLM_OK;
 }
 
-static bool is_space_at(const uint8_t *s, size_t n, size_t *len) {
+static bool is_space_at(const uint8_t *s, size_t n, size_t *len)
+{
     uint32_t code = tlm_utf8_next(s, n, len);
     return code != TLM_BAD_UTF8 && (tlm_tok_class(code) & TLM_UCD_SPACE) != 0;
 }
@@ -98,7 +105,8 @@ typedef struct hit {
     uint32_t id;
 } hit;
 
-static bool next_hit(const tlm_tok *tok, const uint8_t *s, size_t from, size_t n, uint32_t flags, hit *h) {
+static bool next_hit(const tlm_tok *tok, const uint8_t *s, size_t from, size_t n, uint32_t flags, hit *h)
+{
     for (size_t at = from; at < n; at++) {
         const tlm_tok_special_rec *special = tlm_tok_match(tok, s + at, n - at, flags);
         if (special == NULL) {
@@ -126,9 +134,11 @@ static bool next_hit(const tlm_tok *tok, const uint8_t *s, size_t from, size_t n
 }
 
 static tlm_err encode_text(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, uint32_t flags,
-                           tlm_tok_work work) {
+                           tlm_tok_work work)
+{
     const bool once = tlm_tok_has(tok, TLM_TOK_FLAG_PREFIX_ONCE);
-    const uint32_t matched = TLM_TOK_SPECIAL_FLAG_ALWAYS | ((flags & TLM_ENCODE_SPECIAL) ? TLM_TOK_SPECIAL_FLAG_MATCH : 0u);
+    const uint32_t asked = (flags & TLM_ENCODE_SPECIAL) != 0 ? TLM_TOK_SPECIAL_FLAG_MATCH : 0u;
+    const uint32_t matched = TLM_TOK_SPECIAL_FLAG_ALWAYS | asked;
     bool start = (flags & TLM_ENCODE_CONTINUE) == 0;
     for (size_t at = 0; at < n;) {
         hit h = {n, n, TLM_NO_TOKEN};
@@ -147,7 +157,8 @@ static tlm_err encode_text(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *
 }
 
 tlm_err tlm_encode(const tlm_model *model, const char *text, size_t len, uint32_t flags, void *work, uint32_t *ids,
-                   size_t cap, size_t *count) {
+                   size_t cap, size_t *count)
+{
     tlm_tok tok;
     if (count == NULL || work == NULL || (text == NULL && len > 0) || (ids == NULL && cap > 0) ||
         len > UINT32_MAX / 32u || ((uintptr_t)work & 7u) != 0) {
@@ -175,7 +186,8 @@ tlm_err tlm_encode(const tlm_model *model, const char *text, size_t len, uint32_
 
 /* ---- pieces -------------------------------------------------------------------------------------- */
 
-static tlm_err copy_out(const uint8_t *s, size_t n, char *out, size_t cap, size_t *len) {
+static tlm_err copy_out(const uint8_t *s, size_t n, char *out, size_t cap, size_t *len)
+{
     *len = n;
     if (n > cap) {
         return TLM_ERR_OVERFLOW;
@@ -185,7 +197,8 @@ static tlm_err copy_out(const uint8_t *s, size_t n, char *out, size_t cap, size_
 }
 
 /* Text of an ordinary piece; empty for an id that only pads the embedding. */
-static tlm_err plain_piece(const tlm_tok *tok, uint32_t id, char *out, size_t cap, size_t *len) {
+static tlm_err plain_piece(const tlm_tok *tok, uint32_t id, char *out, size_t cap, size_t *len)
+{
     *len = 0;
     if (id >= tok->rec->n_pieces) {
         return TLM_OK;
@@ -198,7 +211,8 @@ static tlm_err plain_piece(const tlm_tok *tok, uint32_t id, char *out, size_t ca
     return copy_out(text, n, out, cap, len);
 }
 
-tlm_err tlm_piece(const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len) {
+tlm_err tlm_piece(const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len)
+{
     tlm_tok tok;
     if (len == NULL || (out == NULL && cap > 0)) {
         return TLM_ERR_ARG;
@@ -217,17 +231,20 @@ tlm_err tlm_piece(const tlm_model *model, uint32_t id, char *out, size_t cap, si
     return plain_piece(&tok, id, out, cap, len);
 }
 
-uint32_t tlm_bos(const tlm_model *model) {
+uint32_t tlm_bos(const tlm_model *model)
+{
     tlm_tok tok;
     return tlm_tok_open(model, &tok) ? tok.rec->bos : TLM_NO_TOKEN;
 }
 
-uint32_t tlm_eos(const tlm_model *model) {
+uint32_t tlm_eos(const tlm_model *model)
+{
     tlm_tok tok;
     return tlm_tok_open(model, &tok) ? tok.rec->eos : TLM_NO_TOKEN;
 }
 
-uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len) {
+uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len)
+{
     tlm_tok tok;
     if (!tlm_tok_open(model, &tok) || piece == NULL || len == 0 || len > TLM_MAX_PIECE) {
         return TLM_NO_TOKEN;
@@ -260,7 +277,8 @@ typedef struct text_out {
     size_t cap, n; /* n counts past cap */
 } text_out;
 
-static void write_bytes(text_out *to, const uint8_t *s, size_t n) {
+static void write_bytes(text_out *to, const uint8_t *s, size_t n)
+{
     for (size_t i = 0; i < n; i++, to->n++) {
         if (to->n < to->cap) {
             to->s[to->n] = (char)s[i];
@@ -269,7 +287,8 @@ static void write_bytes(text_out *to, const uint8_t *s, size_t n) {
 }
 
 /* Writes the first n pending bytes, which never become a character, and forgets them. */
-static void write_broken(tlm_decoder *d, text_out *to, uint8_t n) {
+static void write_broken(tlm_decoder *d, text_out *to, uint8_t n)
+{
     if (!d->replace) {
         write_bytes(to, d->pending, n);
     }
@@ -281,7 +300,8 @@ static void write_broken(tlm_decoder *d, text_out *to, uint8_t n) {
 }
 
 /* Whether the bytes can be the start of a longer character. n is 1..3. */
-static bool is_cut(const uint8_t *s, uint8_t n) {
+static bool is_cut(const uint8_t *s, uint8_t n)
+{
     uint8_t whole[4] = {s[0], 0x80u, 0x80u, 0x80u};
     size_t want = s[0] >= 0xf0u ? 4 : s[0] >= 0xe0u ? 3 : 2, len;
     if (s[0] < 0xc2u || s[0] > 0xf4u || n >= want) {
@@ -294,7 +314,8 @@ static bool is_cut(const uint8_t *s, uint8_t n) {
     return tlm_utf8_next(whole, want, &len) != TLM_BAD_UTF8;
 }
 
-static void feed(tlm_decoder *d, text_out *to, uint8_t byte) {
+static void feed(tlm_decoder *d, text_out *to, uint8_t byte)
+{
     d->pending[d->n_pending++] = byte;
     while (d->n_pending > 0) {
         size_t len;
@@ -309,12 +330,14 @@ static void feed(tlm_decoder *d, text_out *to, uint8_t byte) {
     }
 }
 
-void tlm_decoder_init(tlm_decoder *decoder, bool replace) {
+void tlm_decoder_init(tlm_decoder *decoder, bool replace)
+{
     memset(decoder, 0, sizeof *decoder);
     decoder->replace = replace;
 }
 
-tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len) {
+tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, char *out, size_t cap, size_t *len)
+{
     tlm_tok tok;
     char piece[TLM_MAX_PIECE];
     size_t n;
@@ -352,7 +375,8 @@ tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, ch
     return TLM_OK;
 }
 
-size_t tlm_decode_end(tlm_decoder *decoder, char *out, size_t cap) {
+size_t tlm_decode_end(tlm_decoder *decoder, char *out, size_t cap)
+{
     text_out to = {out, cap, 0};
     while (decoder->n_pending > 0) {
         write_broken(decoder, &to, decoder->n_pending);

@@ -36,7 +36,8 @@ bool tlm_tok_open(const tlm_model *model, tlm_tok *tok);
 /* Validates the whole section: O(bytes). TLM_OK for a model without one. */
 tlm_err tlm_tok_check(const tlm_model *model);
 
-static inline bool tlm_tok_has(const tlm_tok *tok, uint32_t flag) {
+static inline bool tlm_tok_has(const tlm_tok *tok, uint32_t flag)
+{
     return (tok->rec->flags & flag) != 0;
 }
 

@@ -10,7 +10,8 @@
 #define FAN 16u
 
 /* The merge of two symbols: its number, or NO_KEY. */
-static uint32_t find_merge(const tlm_tok *tok, uint32_t left, uint32_t right) {
+static uint32_t find_merge(const tlm_tok *tok, uint32_t left, uint32_t right)
+{
     const tlm_tok_rec *rec = tok->rec;
     if (left >= rec->n_symbols || right >= rec->n_symbols || rec->n_merges == 0) {
         return NO_KEY;
@@ -30,7 +31,8 @@ static uint32_t find_merge(const tlm_tok *tok, uint32_t left, uint32_t right) {
     return NO_KEY;
 }
 
-static uint32_t result_of(const tlm_tok *tok, uint32_t merge) {
+static uint32_t result_of(const tlm_tok *tok, uint32_t merge)
+{
     return tlm_tok_index(tok, tok->rec->pairs_at, 2 * merge + 1);
 }
 
@@ -40,7 +42,8 @@ typedef struct bpe {
     uint32_t n;
 } bpe;
 
-static uint32_t pair_key(const bpe *b, uint32_t place) {
+static uint32_t pair_key(const bpe *b, uint32_t place)
+{
     uint32_t next = place + b->span[place];
     if (next >= b->n) {
         return NO_KEY;
@@ -52,7 +55,8 @@ static uint32_t pair_key(const bpe *b, uint32_t place) {
     return b->tok->rec->rank_at != 0 ? tlm_tok_index(b->tok, b->tok->rec->rank_at, merge) : result_of(b->tok, merge);
 }
 
-static uint32_t least_of(const uint32_t *v, uint32_t n) {
+static uint32_t least_of(const uint32_t *v, uint32_t n)
+{
     uint32_t least = NO_KEY;
     for (uint32_t i = 0; i < n; i++) {
         least = v[i] < least ? v[i] : least;
@@ -61,7 +65,8 @@ static uint32_t least_of(const uint32_t *v, uint32_t n) {
 }
 
 /* Renews the minima over place; with `all`, those over every place. */
-static void renew(const bpe *b, uint32_t place, bool all) {
+static void renew(const bpe *b, uint32_t place, bool all)
+{
     const uint32_t *below = b->key;
     uint32_t *level = b->tree;
     for (uint32_t n = b->n; n > 1; n = (n + FAN - 1) / FAN) {
@@ -76,7 +81,8 @@ static void renew(const bpe *b, uint32_t place, bool all) {
     }
 }
 
-static void set_key(const bpe *b, uint32_t place, uint32_t key) {
+static void set_key(const bpe *b, uint32_t place, uint32_t key)
+{
     if (b->key[place] != key) {
         b->key[place] = key;
         renew(b, place, false);
@@ -84,7 +90,8 @@ static void set_key(const bpe *b, uint32_t place, uint32_t key) {
 }
 
 /* Leftmost place with the lowest key; NO_KEY when no pair merges. */
-static uint32_t best_place(const bpe *b) {
+static uint32_t best_place(const bpe *b)
+{
     uint32_t sizes[10], levels = 0;
     const uint32_t *level = b->tree;
     for (uint32_t n = b->n; n > 1; n = (n + FAN - 1) / FAN) {
@@ -104,7 +111,8 @@ static uint32_t best_place(const bpe *b) {
     return place;
 }
 
-static void merge_at(const bpe *b, uint32_t place) {
+static void merge_at(const bpe *b, uint32_t place)
+{
     uint32_t next = place + b->span[place], span = b->span[place] + b->span[next];
     b->ids[place] = result_of(b->tok, find_merge(b->tok, b->ids[place], b->ids[next]));
     b->span[place] = b->span[place + span - 1] = span;
@@ -117,7 +125,8 @@ static void merge_at(const bpe *b, uint32_t place) {
 }
 
 /* Bytes of the start symbol at s: a byte, a character, or a piece that is never cut. */
-static size_t start_bytes(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t *id) {
+static size_t start_bytes(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t *id)
+{
     size_t len = 1;
     const tlm_tok_special_rec *inside = tlm_tok_inside(tok, s, n);
     if (inside != NULL) {
@@ -134,12 +143,14 @@ static size_t start_bytes(const tlm_tok *tok, const uint8_t *s, size_t n, uint32
 }
 
 /* Whether a character without a piece leaves no trace, so that its neighbours meet. */
-static bool drops_unknown(const tlm_tok *tok) {
+static bool drops_unknown(const tlm_tok *tok)
+{
     return tok->rec->unk == TLM_NO_TOKEN && !tlm_tok_has(tok, TLM_TOK_FLAG_BYTE_FALLBACK);
 }
 
 /* Cuts the work space into the arrays of a word; TLM_ERR_LIMIT when it is too small. */
-static tlm_err lay_out(bpe *b, const uint8_t *s, size_t n, tlm_tok_work work) {
+static tlm_err lay_out(bpe *b, const uint8_t *s, size_t n, tlm_tok_work work)
+{
     bool bytes = tlm_tok_has(b->tok, TLM_TOK_FLAG_BYTES);
     size_t places = 0, nodes = 1;
     for (size_t at = 0, len = 1; at < n; at += len, places++) {
@@ -160,7 +171,8 @@ static tlm_err lay_out(bpe *b, const uint8_t *s, size_t n, tlm_tok_work work) {
     return TLM_OK;
 }
 
-static void fill_starts(bpe *b, const uint8_t *s, size_t n) {
+static void fill_starts(bpe *b, const uint8_t *s, size_t n)
+{
     bool drop = drops_unknown(b->tok);
     b->n = 0;
     for (size_t at = 0; at < n;) {
@@ -177,7 +189,8 @@ static void fill_starts(bpe *b, const uint8_t *s, size_t n) {
     renew(b, 0, true);
 }
 
-static void emit_all(const bpe *b, tlm_tok_out *out, const uint8_t *s, size_t n) {
+static void emit_all(const bpe *b, tlm_tok_out *out, const uint8_t *s, size_t n)
+{
     bool drop = drops_unknown(b->tok);
     for (uint32_t i = 0, k; i < b->n; i += b->span[i]) {
         size_t len = 0;
@@ -195,7 +208,8 @@ static void emit_all(const bpe *b, tlm_tok_out *out, const uint8_t *s, size_t n)
     }
 }
 
-tlm_err tlm_tok_bpe(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work) {
+tlm_err tlm_tok_bpe(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work)
+{
     bpe b = {.tok = tok};
     if (tlm_tok_has(tok, TLM_TOK_FLAG_WORD_FIRST)) {
         uint32_t id = tlm_tok_find(tok, s, n);
@@ -219,7 +233,8 @@ tlm_err tlm_tok_bpe(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size
 /* ---- pieces that follow from merges -------------------------------------------------------------- */
 
 /* The merge that makes a symbol; n_merges when none does. */
-static uint32_t maker_of(const tlm_tok *tok, uint32_t symbol) {
+static uint32_t maker_of(const tlm_tok *tok, uint32_t symbol)
+{
     const tlm_tok_rec *rec = tok->rec;
     if (symbol < rec->first_made || symbol - rec->first_made >= rec->n_made) {
         return rec->n_merges;
@@ -228,7 +243,8 @@ static uint32_t maker_of(const tlm_tok *tok, uint32_t symbol) {
 }
 
 /* Left symbol of a merge: the last one whose first merge is not behind it. */
-static uint32_t left_of(const tlm_tok *tok, uint32_t merge) {
+static uint32_t left_of(const tlm_tok *tok, uint32_t merge)
+{
     uint32_t low = 0, high = tok->rec->n_symbols;
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
@@ -242,7 +258,8 @@ static uint32_t left_of(const tlm_tok *tok, uint32_t merge) {
 }
 
 /* The byte that a start symbol stands for; false when the symbol has no text. */
-static bool letter_of(const tlm_tok *tok, uint32_t symbol, uint8_t *byte) {
+static bool letter_of(const tlm_tok *tok, uint32_t symbol, uint8_t *byte)
+{
     const uint8_t *letters = tok->base + tok->rec->letters_at;
     uint32_t low = 0, high = 256;
     while (low < high) {
@@ -260,7 +277,8 @@ static bool letter_of(const tlm_tok *tok, uint32_t symbol, uint8_t *byte) {
     return false;
 }
 
-tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len) {
+tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len)
+{
     uint32_t later[TLM_MAX_MERGE_DEPTH], depth = 0;
     *len = 0;
     for (;;) {
@@ -288,7 +306,8 @@ tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap
 }
 
 /* Merges: in order, of known symbols; when pieces follow from them, each made of smaller ones. */
-tlm_err tlm_tok_bpe_check(const tlm_tok *tok) {
+tlm_err tlm_tok_bpe_check(const tlm_tok *tok)
+{
     const tlm_tok_rec *rec = tok->rec;
     bool derived = tlm_tok_has(tok, TLM_TOK_FLAG_DERIVED);
     uint32_t merge = 0;

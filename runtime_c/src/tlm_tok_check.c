@@ -5,15 +5,18 @@
 #include "tlm_tok_map.h"
 
 /* Whether a table of n entries lies inside the section, behind the first record. */
-static bool inside(uint32_t bytes, uint32_t at, uint64_t n, uint32_t size) {
+static bool inside(uint32_t bytes, uint32_t at, uint64_t n, uint32_t size)
+{
     return at >= sizeof(tlm_tok_rec) && at <= bytes && n * size <= bytes - at;
 }
 
-static bool is_id(const tlm_tok_rec *rec, uint32_t id) {
+static bool is_id(const tlm_tok_rec *rec, uint32_t id)
+{
     return id == TLM_NO_TOKEN || id < rec->n_pieces;
 }
 
-static tlm_err check_record(const tlm_tok_rec *rec, uint32_t vocab) {
+static tlm_err check_record(const tlm_tok_rec *rec, uint32_t vocab)
+{
     if (rec->kind >= TLM_TOK_KIND_COUNT || rec->prefix >= TLM_TOK_PREFIX_COUNT || rec->n_splits > TLM_MAX_SPLITS ||
         (rec->index_bytes != 1 && rec->index_bytes != 2 && rec->index_bytes != 4) || rec->reserved != 0) {
         return TLM_ERR_FORMAT;
@@ -34,7 +37,8 @@ static tlm_err check_record(const tlm_tok_rec *rec, uint32_t vocab) {
     return TLM_OK;
 }
 
-static tlm_err check_special(const tlm_tok *tok, uint32_t bytes) {
+static tlm_err check_special(const tlm_tok *tok, uint32_t bytes)
+{
     const tlm_tok_rec *rec = tok->rec;
     if (rec->n_special == 0) {
         return TLM_OK;
@@ -55,7 +59,8 @@ static tlm_err check_special(const tlm_tok *tok, uint32_t bytes) {
 }
 
 /* Texts end in order, none longer than a piece may be; sorted ones ascend and are the longest known. */
-static tlm_err check_text(const tlm_tok *tok, uint32_t bytes) {
+static tlm_err check_text(const tlm_tok *tok, uint32_t bytes)
+{
     const tlm_tok_rec *rec = tok->rec;
     if (!inside(bytes, rec->text_at, rec->text_bytes, 1) ||
         !inside(bytes, rec->ends_at, rec->n_symbols, rec->text_bytes <= 0xffffu ? 2 : 4) ||
@@ -90,7 +95,8 @@ static tlm_err check_text(const tlm_tok *tok, uint32_t bytes) {
     return TLM_OK;
 }
 
-static tlm_err check_tables(const tlm_tok *tok, uint32_t bytes) {
+static tlm_err check_tables(const tlm_tok *tok, uint32_t bytes)
+{
     const tlm_tok_rec *rec = tok->rec;
     const uint32_t size = rec->index_bytes;
     const bool derived = tlm_tok_has(tok, TLM_TOK_FLAG_DERIVED);
@@ -122,7 +128,8 @@ static tlm_err check_tables(const tlm_tok *tok, uint32_t bytes) {
     return tlm_tok_bpe_check(tok);
 }
 
-tlm_err tlm_tok_check(const tlm_model *model) {
+tlm_err tlm_tok_check(const tlm_model *model)
+{
     tlm_tok tok;
     if (!tlm_tok_open(model, &tok)) {
         return TLM_OK;

@@ -13,15 +13,18 @@ typedef struct map {
     uint32_t flags, n_runs, run_bytes, n_marks, pair_bytes;
 } map;
 
-static uint32_t u32_at(const uint8_t *p) {
+static uint32_t u32_at(const uint8_t *p)
+{
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static uint32_t n_index(const map *m) {
+static uint32_t n_index(const map *m)
+{
     return m->n_runs / MAP_STEP + (m->n_runs % MAP_STEP != 0);
 }
 
-static map open_map(const tlm_tok *tok) {
+static map open_map(const tlm_tok *tok)
+{
     const uint8_t *at = tok->base + tok->rec->map_at;
     map m = {.flags = u32_at(at), .n_runs = u32_at(at + 4), .run_bytes = u32_at(at + 8), .n_marks = u32_at(at + 12),
              .pair_bytes = u32_at(at + 16)};
@@ -31,7 +34,8 @@ static map open_map(const tlm_tok *tok) {
     return m;
 }
 
-static uint32_t varint(const uint8_t **at) {
+static uint32_t varint(const uint8_t **at)
+{
     uint32_t value = 0;
     for (uint32_t shift = 0;; shift += 7) {
         uint8_t byte = *(*at)++;
@@ -49,7 +53,8 @@ typedef struct run {
     bool same;
 } run;
 
-static run next_run(const uint8_t **at, uint32_t end) {
+static run next_run(const uint8_t **at, uint32_t end)
+{
     run r = {0};
     r.first = end + varint(at);
     uint32_t head = varint(at);
@@ -68,7 +73,8 @@ static run next_run(const uint8_t **at, uint32_t end) {
     return r;
 }
 
-static size_t put_code(uint32_t code, uint8_t *out) {
+static size_t put_code(uint32_t code, uint8_t *out)
+{
     if (code < 0x80u) {
         out[0] = (uint8_t)code;
         return 1;
@@ -83,7 +89,8 @@ static size_t put_code(uint32_t code, uint8_t *out) {
 }
 
 /* What one character becomes; false when it stays. */
-static bool single(const map *m, uint32_t code, uint8_t *value, size_t *len) {
+static bool single(const map *m, uint32_t code, uint8_t *value, size_t *len)
+{
     uint32_t low = 0, high = n_index(m);
     if (high == 0) {
         return false;
@@ -116,7 +123,8 @@ static bool single(const map *m, uint32_t code, uint8_t *value, size_t *len) {
 }
 
 /* The one character that `code` becomes; NONE when that is not one character. */
-static uint32_t one_of(const map *m, uint32_t code) {
+static uint32_t one_of(const map *m, uint32_t code)
+{
     uint8_t value[TLM_TOK_MAP_VALUE];
     size_t len, used;
     if (!single(m, code, value, &len)) {
@@ -133,7 +141,8 @@ static uint32_t one_of(const map *m, uint32_t code) {
 enum { RULE_TEXT, RULE_AGAIN, RULE_NEVER, RULE_NEVER_AGAIN };
 
 /* What a rule says of two characters (`only` this, unless NONE); NONE when it says nothing. */
-static uint32_t pair(const map *m, uint32_t rule, uint32_t first, uint32_t second, uint32_t only) {
+static uint32_t pair(const map *m, uint32_t rule, uint32_t first, uint32_t second, uint32_t only)
+{
     const uint8_t *at = m->pairs;
     uint32_t mark = 0, wanted = second << 2 | rule;
     for (uint32_t i = 0; i < m->n_marks; i++) {
@@ -160,7 +169,8 @@ static uint32_t pair(const map *m, uint32_t rule, uint32_t first, uint32_t secon
 }
 
 /* A leading consonant and a vowel, or again: that syllable and a trailing consonant. */
-static uint32_t hangul(uint32_t first, uint32_t second, bool again) {
+static uint32_t hangul(uint32_t first, uint32_t second, bool again)
+{
     if (!again && first - 0x1100u < 19u && second - 0x1161u < 21u) {
         return 0xac00u + ((first - 0x1100u) * 21u + second - 0x1161u) * 28u;
     }
@@ -171,7 +181,9 @@ static uint32_t hangul(uint32_t first, uint32_t second, bool again) {
 }
 
 /* The character that `first` (`raw` in the text, or made `again`) and what stands at s compose to, or NONE. */
-static uint32_t compose(const map *m, uint32_t first, uint32_t raw, bool again, const uint8_t *s, size_t n, size_t *used) {
+static uint32_t compose(const map *m, uint32_t first, uint32_t raw, bool again, const uint8_t *s, size_t n,
+                        size_t *used)
+{
     uint32_t second = tlm_utf8_next(s, n, used);
     if (second == TLM_BAD_UTF8) {
         return NONE;
@@ -183,7 +195,8 @@ static uint32_t compose(const map *m, uint32_t first, uint32_t raw, bool again, 
     return (m->flags & MAP_HANGUL) != 0 ? hangul(first, one_of(m, second), again) : NONE;
 }
 
-size_t tlm_tok_map(const tlm_tok *tok, const uint8_t *s, size_t n, uint8_t value[TLM_TOK_MAP_VALUE], size_t *len) {
+size_t tlm_tok_map(const tlm_tok *tok, const uint8_t *s, size_t n, uint8_t value[TLM_TOK_MAP_VALUE], size_t *len)
+{
     size_t taken;
     if (tok->rec->map_bytes == 0) {
         return 0;
@@ -213,7 +226,8 @@ size_t tlm_tok_map(const tlm_tok *tok, const uint8_t *s, size_t n, uint8_t value
 /* ---- validation ---------------------------------------------------------------------------------- */
 
 /* A varint of at most 28 bits before `end`; NONE when it is not one. */
-static uint32_t safe_varint(const uint8_t **at, const uint8_t *end) {
+static uint32_t safe_varint(const uint8_t **at, const uint8_t *end)
+{
     uint32_t value = 0;
     for (uint32_t shift = 0; *at < end && shift < 28; shift += 7) {
         uint8_t byte = *(*at)++;
@@ -225,7 +239,8 @@ static uint32_t safe_varint(const uint8_t **at, const uint8_t *end) {
     return NONE;
 }
 
-static bool check_runs(const map *m) {
+static bool check_runs(const map *m)
+{
     const uint8_t *at = m->runs, *end = m->runs + m->run_bytes;
     uint32_t code = 0;
     for (uint32_t i = 0; i < m->n_runs; i++) {
@@ -234,13 +249,16 @@ static bool check_runs(const map *m) {
             return false;
         }
         uint32_t gap = safe_varint(&at, end), head = safe_varint(&at, end);
-        if (gap == NONE || head == NONE || gap > 0x110000u - code || at == end) {
+        if (gap == NONE || head == NONE || gap > 0x110000u - code) {
             return false;
         }
         bool same = (head & 1u) != 0;
         uint32_t bytes = head >> 1 & 7u, more = !same || bytes == 7 ? safe_varint(&at, end) : 0;
+        if (more == NONE || (same && more > TLM_TOK_MAP_VALUE)) {
+            return false;
+        }
         bytes += same ? more : 0;
-        if (more == NONE || (same && (more > TLM_TOK_MAP_VALUE || bytes > TLM_TOK_MAP_VALUE || bytes > (size_t)(end - at)))) {
+        if (same && (bytes > TLM_TOK_MAP_VALUE || bytes > (size_t)(end - at))) {
             return false;
         }
         at = start;
@@ -254,7 +272,8 @@ static bool check_runs(const map *m) {
     return at == end;
 }
 
-static bool check_pairs(const map *m) {
+static bool check_pairs(const map *m)
+{
     const uint8_t *at = m->pairs, *end = m->pairs + m->pair_bytes;
     for (uint32_t i = 0; i < m->n_marks; i++) {
         uint32_t gap = safe_varint(&at, end), bytes = safe_varint(&at, end);
@@ -276,7 +295,8 @@ static bool check_pairs(const map *m) {
     return at == end;
 }
 
-tlm_err tlm_tok_map_check(const tlm_tok *tok) {
+tlm_err tlm_tok_map_check(const tlm_tok *tok)
+{
     const uint32_t bytes = tok->rec->map_bytes;
     if (bytes < 20) {
         return TLM_ERR_FORMAT;

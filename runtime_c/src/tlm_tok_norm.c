@@ -14,7 +14,8 @@ typedef struct sink {
     bool full;
 } sink;
 
-static void put(sink *to, const uint8_t *s, size_t n) {
+static void put(sink *to, const uint8_t *s, size_t n)
+{
     if (n > to->cap - to->n) {
         to->full = true;
         return;
@@ -24,7 +25,8 @@ static void put(sink *to, const uint8_t *s, size_t n) {
 }
 
 /* Puts text with U+2581 folded to a space. */
-static void put_folded(sink *to, const uint8_t *s, size_t n) {
+static void put_folded(sink *to, const uint8_t *s, size_t n)
+{
     for (size_t i = 0; i < n;) {
         bool mark = n - i >= 3 && s[i] == 0xe2u && s[i + 1] == 0x96u && s[i + 2] == 0x81u;
         put(to, mark ? (const uint8_t *)" " : s + i, 1);
@@ -39,7 +41,8 @@ typedef struct unit {
     uint8_t mapped[TLM_TOK_MAP_VALUE];
 } unit;
 
-static void next_unit(const tlm_tok *tok, const uint8_t *s, size_t n, unit *u) {
+static void next_unit(const tlm_tok *tok, const uint8_t *s, size_t n, unit *u)
+{
     const tlm_tok_special_rec *inside = tlm_tok_inside(tok, s, n);
     u->s = s;
     if (inside != NULL) {
@@ -59,14 +62,16 @@ static void next_unit(const tlm_tok *tok, const uint8_t *s, size_t n, unit *u) {
     }
 }
 
-bool tlm_tok_is_plain(const tlm_tok *tok, bool start) {
+bool tlm_tok_is_plain(const tlm_tok *tok, bool start)
+{
     const uint32_t changing = TLM_TOK_FLAG_ESCAPE | TLM_TOK_FLAG_TRIM | TLM_TOK_FLAG_BAD_IS_FFFD;
     return !tlm_tok_has(tok, changing) && tok->rec->map_bytes == 0 &&
            (!start || tok->rec->prefix == TLM_TOK_PREFIX_NONE);
 }
 
 tlm_err tlm_tok_normalise(const tlm_tok *tok, const uint8_t *s, size_t n, bool start, uint8_t *out, size_t cap,
-                          size_t *len) {
+                          size_t *len)
+{
     const bool trim = tlm_tok_has(tok, TLM_TOK_FLAG_TRIM), escape = tlm_tok_has(tok, TLM_TOK_FLAG_ESCAPE);
     sink to = {out, cap, 0, false};
     unit u;

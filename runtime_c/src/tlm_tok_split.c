@@ -15,7 +15,8 @@ typedef struct glance {
     size_t len; /* 0 at the end of the text */
 } glance;
 
-static glance look(reader r, size_t at) {
+static glance look(reader r, size_t at)
+{
     glance g = {0, 0, 0};
     if (at < r.n) {
         g.code = tlm_utf8_next(r.s + at, r.n - at, &g.len);
@@ -25,7 +26,8 @@ static glance look(reader r, size_t at) {
 }
 
 /* Where the run of characters with (kind & mask) != 0, or == 0 when `none`, that starts at `at` ends. */
-static size_t run(reader r, size_t at, uint32_t mask, bool none) {
+static size_t run(reader r, size_t at, uint32_t mask, bool none)
+{
     for (glance g; (g = look(r, at)).len != 0 && ((g.kind & mask) == 0) == none;) {
         at += g.len;
     }
@@ -33,7 +35,8 @@ static size_t run(reader r, size_t at, uint32_t mask, bool none) {
 }
 
 /* Length of 's 't 're 've 'm 'll 'd at the start of r, or 0. */
-static size_t contraction(reader r, bool any_case) {
+static size_t contraction(reader r, bool any_case)
+{
     static const char endings[7][3] = {"s", "t", "m", "d", "re", "ve", "ll"};
     if (r.n < 2 || r.s[0] != '\'') {
         return 0;
@@ -62,7 +65,8 @@ static size_t contraction(reader r, bool any_case) {
 }
 
 /* \s+(?!\S)|\s+ : a run of white space leaves its last character to what follows. r starts with one. */
-static size_t spaces(reader r) {
+static size_t spaces(reader r)
+{
     size_t at = 0, last = 0;
     for (glance g; (g = look(r, at)).len != 0 && (g.kind & TLM_UCD_SPACE) != 0; at += g.len) {
         last = at;
@@ -70,7 +74,8 @@ static size_t spaces(reader r) {
     return at == r.n || last == 0 ? at : last;
 }
 
-static size_t gpt2(reader r) {
+static size_t gpt2(reader r)
+{
     size_t at = contraction(r, false);
     if (at != 0) {
         return at;
@@ -84,12 +89,14 @@ static size_t gpt2(reader r) {
     return kind != 0 ? run(r, at, kind, false) : run(r, at, TLM_UCD_SPACE | TLM_UCD_LETTER | TLM_UCD_NUMBER, true);
 }
 
-static bool is_newline(glance g) {
+static bool is_newline(glance g)
+{
     return g.len != 0 && (g.code == '\r' || g.code == '\n');
 }
 
 /* \s*[\r\n]+ : up to the last line break of the white space at the start, or 0. */
-static size_t lines(reader r) {
+static size_t lines(reader r)
+{
     size_t at = 0, end = 0;
     for (glance g; (g = look(r, at)).len != 0 && (g.kind & TLM_UCD_SPACE) != 0;) {
         at += g.len;
@@ -98,7 +105,8 @@ static size_t lines(reader r) {
     return end;
 }
 
-static size_t gpt4(reader r, uint32_t digits) {
+static size_t gpt4(reader r, uint32_t digits)
+{
     size_t at = contraction(r, true);
     if (at != 0) {
         return at;
@@ -129,7 +137,8 @@ static size_t gpt4(reader r, uint32_t digits) {
 }
 
 /* Everything up to the next space, its own first character included. */
-static size_t until_space(reader r) {
+static size_t until_space(reader r)
+{
     size_t at = 1;
     while (at < r.n && r.s[at] != ' ') {
         at++;
@@ -138,7 +147,8 @@ static size_t until_space(reader r) {
 }
 
 /* Either one piece of the kind (a run, or one character), or all up to the next of the kind. */
-static size_t apart(reader r, uint32_t kind, bool single) {
+static size_t apart(reader r, uint32_t kind, bool single)
+{
     glance g = look(r, 0);
     if ((g.kind & kind) == 0) {
         return run(r, 0, kind, true);
@@ -147,7 +157,8 @@ static size_t apart(reader r, uint32_t kind, bool single) {
 }
 
 /* \w+|[^\w\s]+ */
-static size_t word(reader r, bool *keep) {
+static size_t word(reader r, bool *keep)
+{
     glance g = look(r, 0);
     *keep = (g.kind & TLM_UCD_SPACE) == 0;
     if (!*keep) {
@@ -158,7 +169,8 @@ static size_t word(reader r, bool *keep) {
 }
 
 /* Length of the first piece of r under one step; r is not empty. */
-static size_t cut(uint32_t split, reader r, bool *keep) {
+static size_t cut(uint32_t split, reader r, bool *keep)
+{
     *keep = true;
     switch (split) {
     case TLM_TOK_SPLIT_GPT2:
@@ -188,7 +200,8 @@ static size_t cut(uint32_t split, reader r, bool *keep) {
     }
 }
 
-void tlm_tok_words_init(tlm_tok_words *words, const tlm_tok *tok, const uint8_t *s, size_t n) {
+void tlm_tok_words_init(tlm_tok_words *words, const tlm_tok *tok, const uint8_t *s, size_t n)
+{
     words->tok = tok;
     words->s = s;
     words->at[0] = 0;
@@ -196,7 +209,8 @@ void tlm_tok_words_init(tlm_tok_words *words, const tlm_tok *tok, const uint8_t 
     words->level = 0;
 }
 
-bool tlm_tok_next_word(tlm_tok_words *words, const uint8_t **word, size_t *len) {
+bool tlm_tok_next_word(tlm_tok_words *words, const uint8_t **word, size_t *len)
+{
     const tlm_tok_rec *rec = words->tok->rec;
     for (;;) {
         uint32_t level = words->level;

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-bool tlm_tok_open(const tlm_model *model, tlm_tok *tok) {
+bool tlm_tok_open(const tlm_model *model, tlm_tok *tok)
+{
     if (model == NULL || model->section[TLM_SECTION_TOKENIZER] == NULL) {
         return false;
     }
@@ -12,15 +13,18 @@ bool tlm_tok_open(const tlm_model *model, tlm_tok *tok) {
     return true;
 }
 
-static uint32_t read_u16(const uint8_t *p) {
+static uint32_t read_u16(const uint8_t *p)
+{
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint32_t read_u32(const uint8_t *p) {
+static uint32_t read_u32(const uint8_t *p)
+{
     return read_u16(p) | read_u16(p + 2) << 16;
 }
 
-uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i) {
+uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i)
+{
     const uint8_t *table = tok->base + table_at;
     switch (tok->rec->index_bytes) {
     case 1:
@@ -32,7 +36,8 @@ uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i) {
     }
 }
 
-uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte) {
+uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte)
+{
     if (tok->rec->alphabet_at == 0) {
         return TLM_NO_TOKEN;
     }
@@ -40,18 +45,21 @@ uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte) {
     return symbol < tok->rec->n_symbols ? symbol : TLM_NO_TOKEN;
 }
 
-static uint32_t text_end(const tlm_tok *tok, uint32_t symbol) {
+static uint32_t text_end(const tlm_tok *tok, uint32_t symbol)
+{
     const uint8_t *ends = tok->base + tok->rec->ends_at;
     return tok->rec->text_bytes <= 0xffffu ? read_u16(ends + 2 * (size_t)symbol) : read_u32(ends + 4 * (size_t)symbol);
 }
 
-const uint8_t *tlm_tok_text(const tlm_tok *tok, uint32_t symbol, size_t *len) {
+const uint8_t *tlm_tok_text(const tlm_tok *tok, uint32_t symbol, size_t *len)
+{
     uint32_t start = symbol == 0 ? 0 : text_end(tok, symbol - 1);
     *len = text_end(tok, symbol) - start;
     return tok->base + tok->rec->text_at + start;
 }
 
-uint32_t tlm_tok_find(const tlm_tok *tok, const uint8_t *s, size_t n) {
+uint32_t tlm_tok_find(const tlm_tok *tok, const uint8_t *s, size_t n)
+{
     uint32_t low = 0, high = tok->rec->n_sorted;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2, symbol = tlm_tok_index(tok, tok->rec->sorted_at, middle);
@@ -72,7 +80,8 @@ uint32_t tlm_tok_find(const tlm_tok *tok, const uint8_t *s, size_t n) {
 
 /* First place in the range whose text has at `depth` a byte of at least `byte` (0..256; a text that ends
  * at `depth` counts as smaller than any byte). */
-static uint32_t lower_bound(const tlm_tok *tok, tlm_tok_range range, size_t depth, uint32_t byte) {
+static uint32_t lower_bound(const tlm_tok *tok, tlm_tok_range range, size_t depth, uint32_t byte)
+{
     while (range.low < range.high) {
         uint32_t middle = range.low + (range.high - range.low) / 2;
         size_t len;
@@ -86,7 +95,8 @@ static uint32_t lower_bound(const tlm_tok *tok, tlm_tok_range range, size_t dept
     return range.low;
 }
 
-tlm_tok_range tlm_tok_narrow(const tlm_tok *tok, tlm_tok_range range, size_t depth, uint8_t byte) {
+tlm_tok_range tlm_tok_narrow(const tlm_tok *tok, tlm_tok_range range, size_t depth, uint8_t byte)
+{
     tlm_tok_range out;
     out.low = lower_bound(tok, range, depth, byte);
     range.low = out.low;
@@ -94,7 +104,8 @@ tlm_tok_range tlm_tok_narrow(const tlm_tok *tok, tlm_tok_range range, size_t dep
     return out;
 }
 
-uint32_t tlm_tok_exact(const tlm_tok *tok, tlm_tok_range range, size_t depth) {
+uint32_t tlm_tok_exact(const tlm_tok *tok, tlm_tok_range range, size_t depth)
+{
     if (range.low >= range.high) {
         return TLM_NO_TOKEN;
     }
@@ -104,11 +115,13 @@ uint32_t tlm_tok_exact(const tlm_tok *tok, tlm_tok_range range, size_t depth) {
     return len == depth ? symbol : TLM_NO_TOKEN; /* the shortest text of a range comes first */
 }
 
-const tlm_tok_special_rec *tlm_tok_special(const tlm_tok *tok, uint32_t i) {
+const tlm_tok_special_rec *tlm_tok_special(const tlm_tok *tok, uint32_t i)
+{
     return (const tlm_tok_special_rec *)(const void *)(tok->base + tok->rec->special_at) + i;
 }
 
-const tlm_tok_special_rec *tlm_tok_special_of(const tlm_tok *tok, uint32_t id) {
+const tlm_tok_special_rec *tlm_tok_special_of(const tlm_tok *tok, uint32_t id)
+{
     uint32_t low = 0, high = tok->rec->n_special;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -125,11 +138,13 @@ const tlm_tok_special_rec *tlm_tok_special_of(const tlm_tok *tok, uint32_t id) {
     return NULL;
 }
 
-const tlm_tok_special_rec *tlm_tok_inside(const tlm_tok *tok, const uint8_t *s, size_t n) {
+const tlm_tok_special_rec *tlm_tok_inside(const tlm_tok *tok, const uint8_t *s, size_t n)
+{
     return tlm_tok_has(tok, TLM_TOK_FLAG_INSIDE) ? tlm_tok_match(tok, s, n, TLM_TOK_SPECIAL_FLAG_INSIDE) : NULL;
 }
 
-const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t flags) {
+const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, size_t n, uint32_t flags)
+{
     const tlm_tok_special_rec *best = NULL;
     for (uint32_t i = 0; i < tok->rec->n_special; i++) {
         const tlm_tok_special_rec *special = tlm_tok_special(tok, i);
@@ -142,7 +157,8 @@ const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, s
     return best;
 }
 
-uint32_t tlm_utf8_next(const uint8_t *s, size_t n, size_t *len) {
+uint32_t tlm_utf8_next(const uint8_t *s, size_t n, size_t *len)
+{
     uint8_t lead = s[0];
     *len = 1;
     if (lead < 0x80u) {

@@ -18,7 +18,8 @@ typedef struct lattice {
     bool wide;
 } lattice;
 
-static double read_score(const uint8_t *table, uint32_t i, bool wide) {
+static double read_score(const uint8_t *table, uint32_t i, bool wide)
+{
     if (wide) {
         double value;
         memcpy(&value, table + 8 * (size_t)i, 8);
@@ -29,17 +30,20 @@ static double read_score(const uint8_t *table, uint32_t i, bool wide) {
     return (double)value;
 }
 
-static double piece_score(const tlm_tok *tok, uint32_t id) {
+static double piece_score(const tlm_tok *tok, uint32_t id)
+{
     return read_score(tok->base + tok->rec->scores_at, id, tlm_tok_has(tok, TLM_TOK_FLAG_DOUBLE));
 }
 
 /* Sum in the precision of the scores: a double holds the exact sum of two floats to within one rounding. */
-static double add(const lattice *l, double a, double b) {
+static double add(const lattice *l, double a, double b)
+{
     double sum = a + b;
     return l->wide ? sum : (double)(float)sum;
 }
 
-static void write_score(const lattice *l, uint32_t node, double score) {
+static void write_score(const lattice *l, uint32_t node, double score)
+{
     if (l->wide) {
         memcpy(l->scores + 8 * (size_t)node, &score, 8);
     } else {
@@ -48,7 +52,8 @@ static void write_score(const lattice *l, uint32_t node, double score) {
     }
 }
 
-static void reach(const lattice *l, uint32_t node, double score, uint32_t how) {
+static void reach(const lattice *l, uint32_t node, double score, uint32_t how)
+{
     if (l->back[node] == UNREACHED || score > read_score(l->scores, node, l->wide)) {
         l->back[node] = how;
         write_score(l, node, score);
@@ -56,7 +61,8 @@ static void reach(const lattice *l, uint32_t node, double score, uint32_t how) {
 }
 
 /* Extends the best way to `node` by every piece that starts at s. */
-static void extend(const lattice *l, uint32_t node, const uint8_t *s, size_t n) {
+static void extend(const lattice *l, uint32_t node, const uint8_t *s, size_t n)
+{
     const tlm_tok *tok = l->tok;
     const double here = read_score(l->scores, node, l->wide);
     tlm_tok_range range = {0, tok->rec->n_sorted};
@@ -82,12 +88,14 @@ static void extend(const lattice *l, uint32_t node, const uint8_t *s, size_t n) 
     }
 }
 
-static uint32_t chars_of(uint32_t how) {
+static uint32_t chars_of(uint32_t how)
+{
     return how >> ID_BITS == 0 ? 1 : how >> ID_BITS;
 }
 
 /* Turns the links of the best way around: back[i] then names the piece that starts at node i. */
-static void turn(const lattice *l, uint32_t last) {
+static void turn(const lattice *l, uint32_t last)
+{
     uint32_t how = l->back[last];
     while (last > 0) {
         uint32_t first = last - chars_of(how), before = l->back[first];
@@ -97,7 +105,8 @@ static void turn(const lattice *l, uint32_t last) {
     }
 }
 
-static void emit_way(const lattice *l, tlm_tok_out *out, const uint8_t *s, size_t n) {
+static void emit_way(const lattice *l, tlm_tok_out *out, const uint8_t *s, size_t n)
+{
     for (uint32_t node = 0; n > 0;) {
         uint32_t how = l->back[node], chars = chars_of(how);
         size_t len = 0;
@@ -117,7 +126,8 @@ static void emit_way(const lattice *l, tlm_tok_out *out, const uint8_t *s, size_
     }
 }
 
-tlm_err tlm_tok_unigram(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work) {
+tlm_err tlm_tok_unigram(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n, tlm_tok_work work)
+{
     const bool wide = tlm_tok_has(tok, TLM_TOK_FLAG_DOUBLE), carry = tlm_tok_has(tok, TLM_TOK_FLAG_FUSE_WORDS);
     uint32_t chars = 0;
     for (size_t at = 0, len; at < n; at += len, chars++) {

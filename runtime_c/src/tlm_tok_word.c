@@ -1,7 +1,8 @@
 /* A word is a piece or unknown: WordLevel and character vocabularies. */
 #include "tlm_tok.h"
 
-tlm_err tlm_tok_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n) {
+tlm_err tlm_tok_word(const tlm_tok *tok, tlm_tok_out *out, const uint8_t *s, size_t n)
+{
     uint32_t id = tlm_tok_find(tok, s, n);
     if (id != TLM_NO_TOKEN) {
         tlm_tok_emit(out, id);

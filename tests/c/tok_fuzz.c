@@ -14,12 +14,14 @@
 
 static uint64_t state;
 
-static uint32_t draw(uint32_t limit) {
+static uint32_t draw(uint32_t limit)
+{
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(state >> 33) % limit;
 }
 
-static uint8_t *read_file(const char *path, uint32_t *bytes) {
+static uint8_t *read_file(const char *path, uint32_t *bytes)
+{
     FILE *file = fopen(path, "rb");
     if (file == NULL || fseek(file, 0, SEEK_END) != 0) {
         exit(2);
@@ -34,7 +36,8 @@ static uint8_t *read_file(const char *path, uint32_t *bytes) {
     return data;
 }
 
-static void damage(uint8_t *section, uint32_t bytes) {
+static void damage(uint8_t *section, uint32_t bytes)
+{
     static const uint8_t telling[] = {0, 1, 2, 0x7f, 0x80, 0xfe, 0xff};
     for (uint32_t n = 1 + draw(8); n > 0; n--) {
         uint32_t at = draw(3) == 0 ? draw(bytes < 160 ? bytes : 160) : draw(bytes);
@@ -51,7 +54,8 @@ static void damage(uint8_t *section, uint32_t bytes) {
     }
 }
 
-static void use(const tlm_model *model, const char *text, size_t len) {
+static void use(const tlm_model *model, const char *text, size_t len)
+{
     static const uint32_t flags[] = {0, TLM_ENCODE_SPECIAL, TLM_ENCODE_BOS, TLM_ENCODE_CONTINUE | TLM_ENCODE_SPECIAL};
     void *work = malloc(TLM_ENCODE_WORK(len));
     size_t cap = 3 * len + 8, count = 0;
@@ -77,7 +81,8 @@ static void use(const tlm_model *model, const char *text, size_t len) {
     (void)tlm_eos(model);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc != 5) {
         return 2;
     }

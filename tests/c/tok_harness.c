@@ -13,7 +13,8 @@ typedef struct harness {
 
 /* A model around a copy of the section in a heap block of exactly its size, so that ASan sees every read
  * past it; *err is what tlm_tok_check says. NULL when the section is refused. */
-harness *harness_open(const uint8_t *section, uint32_t bytes, uint32_t vocab, int *err) {
+harness *harness_open(const uint8_t *section, uint32_t bytes, uint32_t vocab, int *err)
+{
     harness *h = calloc(1, sizeof *h);
     h->section = malloc(bytes > 0 ? bytes : 1);
     memcpy(h->section, section, bytes);
@@ -30,25 +31,29 @@ harness *harness_open(const uint8_t *section, uint32_t bytes, uint32_t vocab, in
     return h;
 }
 
-void harness_close(harness *h) {
+void harness_close(harness *h)
+{
     free(h->section);
     free(h);
 }
 
-int harness_encode(harness *h, const char *text, size_t len, uint32_t flags, uint32_t *ids, size_t cap, size_t *count) {
+int harness_encode(harness *h, const char *text, size_t len, uint32_t flags, uint32_t *ids, size_t cap, size_t *count)
+{
     void *work = malloc(TLM_ENCODE_WORK(len));
     int err = (int)tlm_encode(&h->model, text, len, flags, work, ids, cap, count);
     free(work);
     return err;
 }
 
-int harness_piece(harness *h, uint32_t id, char *out, size_t cap, size_t *len) {
+int harness_piece(harness *h, uint32_t id, char *out, size_t cap, size_t *len)
+{
     return (int)tlm_piece(&h->model, id, out, cap, len);
 }
 
 /* Decodes n ids; ends[i] is the length of the text after id i. The text must hold 3 bytes for each byte. */
 int harness_decode(harness *h, const uint32_t *ids, size_t n, int replace, int started, char *out, size_t cap,
-                   size_t *ends, size_t *len) {
+                   size_t *ends, size_t *len)
+{
     tlm_decoder decoder;
     tlm_decoder_init(&decoder, replace != 0);
     decoder.started = started != 0;
@@ -66,18 +71,22 @@ int harness_decode(harness *h, const uint32_t *ids, size_t n, int replace, int s
     return TLM_OK;
 }
 
-uint32_t harness_bos(harness *h) {
+uint32_t harness_bos(harness *h)
+{
     return tlm_bos(&h->model);
 }
 
-uint32_t harness_eos(harness *h) {
+uint32_t harness_eos(harness *h)
+{
     return tlm_eos(&h->model);
 }
 
-uint32_t harness_token_id(harness *h, const char *piece, size_t len) {
+uint32_t harness_token_id(harness *h, const char *piece, size_t len)
+{
     return tlm_token_id(&h->model, piece, len);
 }
 
-uint32_t harness_class(uint32_t code) {
+uint32_t harness_class(uint32_t code)
+{
     return tlm_tok_class(code);
 }

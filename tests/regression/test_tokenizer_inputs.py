@@ -13,6 +13,7 @@ from tok_native import CONTINUE, NativeTokenizer
 
 from tinyexport import native, tok
 from tinyexport.tok import hf_steps
+from tinyexport.tok.charfacts import Facts
 
 
 @pytest.mark.skipif(not native.library_path().is_file(), reason="the compiled runtime is not here (TINYEXPORT_LIB)")
@@ -47,6 +48,13 @@ def test_characters_that_stand_composed_compose_no_further(tmp_path: Path) -> No
     assert facts.apply("U\u031b\u0301") == ("\u1ee8", 3)
     assert facts.apply("\u01af\u0301") == ("\u01af", 1)
     assert facts.apply("\u327e\u11b5") == ("\uc6b0", 1)  # a circled syllable takes no final consonant
+
+
+def test_a_map_may_end_with_a_character_that_goes_away() -> None:
+    """The check wanted bytes after the last run, which has none when it becomes nothing."""
+    words = tok.load(DATA / "unigram-bytes.model")
+    words.charmap = Facts({"\u00ad": ""})
+    assert NativeTokenizer(words.pack()).encode("the\u00ad dog") == NativeTokenizer(words.pack()).encode("the dog")
 
 
 def test_lower_case_is_the_library_s() -> None:

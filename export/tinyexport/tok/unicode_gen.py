@@ -121,7 +121,8 @@ static const uint8_t runs[] = {{
 {stream}
 }};
 
-uint32_t tlm_tok_class(uint32_t code) {{
+uint32_t tlm_tok_class(uint32_t code)
+{{
     if (code > 0x10ffffu) {{
         return 0;
     }}
