@@ -168,6 +168,8 @@ def test_bos_is_read_from_the_template_and_the_config():
     }
     template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}
     assert hf.load(json.dumps(data)).add_bos is None
+    assert hf.load(json.dumps(data), {"model_max_length": 512}).eos == 2  # by its usual name
+    assert hf.load(json.dumps(data), {"eos_token": None}).eos is None
     with_template = hf.load(json.dumps(data | {"post_processor": template}))
     assert (with_template.bos, with_template.eos, with_template.add_bos) == (1, 2, True)
     config = {"bos_token": {"content": "</s>"}, "eos_token": "<s>", "add_bos_token": False}

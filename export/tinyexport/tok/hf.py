@@ -239,7 +239,9 @@ def _set_ends(out: Tokenizer, post: dict[str, Any] | None, config: dict[str, Any
     adds, first = _template_bos(post)
     names = {"bos": [_name_of(config.get("bos_token")), first], "eos": [_name_of(config.get("eos_token"))]}
     for field, usual in (("bos", _BOS_NAMES), ("eos", _EOS_NAMES)):
-        candidates = [name for name in (*names[field], *(usual if not config else ())) if name in special]
+        candidates = [
+            name for name in (*names[field], *(() if f"{field}_token" in config else usual)) if name in special
+        ]
         setattr(out, field, special[candidates[0]] if candidates else None)
     given = config.get("add_bos_token")
     out.add_bos = given if isinstance(given, bool) else adds
