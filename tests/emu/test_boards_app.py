@@ -294,7 +294,7 @@ def test_prompts(talk: RawHost) -> None:
     assert (longer.code, longer.detail) == (Error.TOO_LONG, limit)
     too_many = talk.one("generate", **GENERATE | {"text": b"x7" * 400})
     assert too_many.code == Error.PROMPT_TOO_LONG and too_many.detail > 128
-    assert talk.one("generate", **GENERATE | {"grammar": b"x"}).code == Error.UNSUPPORTED
+    assert talk.one("generate", **GENERATE | {"grammar": b"x"}).code == Error.GRAMMAR
     for text in (b"", b"\0\1\2\x1b[31m", b"\xff\xfe\x80 broken \xe2\x82", bytes(range(32)), "ж猫🙂".encode()):
         assert talk.generate(text)[2].reason in (Reason.LENGTH, Reason.STOP_ID, Reason.STOP_STRING)
         talk.call("reset")
