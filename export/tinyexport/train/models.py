@@ -177,7 +177,7 @@ def _buffers(recipe: Recipe, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def _packed_ternary(params: dict[str, Any]) -> dict[str, Any]:
-    """BitLinear weights [R, C] as uint8 [R/4, C] and `weight_scale`, in transformers' order; the rest float16.
+    """BitLinear weights [R, C] as uint8 [R/4, C] and `weight_scale`, in transformers' order; embedding float16.
 
     Row r + k R/4 stands in bits 2k and 2k+1 of row r, as value + 1.
     """
@@ -186,7 +186,7 @@ def _packed_ternary(params: dict[str, Any]) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     for name, p in params.items():
         if p.dim() != 2 or "emb" in name:
-            tensors[name] = p.half()
+            tensors[name] = p.half() if p.dim() == 2 else p
             continue
         scale = p.abs().mean().clamp(min=1e-5)
         codes = (p / scale).round().clamp(-1, 1) + 1
