@@ -18,7 +18,7 @@ from tinychat import ChatError, Device
 from tinychat.session import Session
 from tinychat.upload import Upload
 
-RUNS = int(os.environ.get("FAULT_RUNS", "1200"))
+RUNS = int(os.environ.get("FAULT_RUNS", "3000"))
 BLOCKS = 8
 BOUND_S = 400.0
 TURNS = ("hello there", "and now", "tell me more")
