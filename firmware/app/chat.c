@@ -301,10 +301,6 @@ static chat_event step_sample(chat *c)
     bool stopped = false;
     if (c->n_tokens == 0)
         first_token(c);
-    if (c->grammar.table != NULL && c->sampler.n == 0) { /* no token of this vocabulary may stand here */
-        end_with(c, PROTO_REASON_ERROR, PROTO_ERROR_GRAMMAR);
-        return finish(c);
-    }
     tlm_err err = tlm_sample(&c->sampler, &choice);
     if (err == TLM_OK && (c->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0 && tlm_is_stop_id(&c->model, choice.id)) {
         end_with(c, PROTO_REASON_STOP_ID, 0);
@@ -312,8 +308,8 @@ static chat_event step_sample(chat *c)
     }
     if (err == TLM_OK)
         err = reply_add(&c->reply, choice.id, &stopped);
-    if (err != TLM_OK) {
-        end_with(c, PROTO_REASON_ERROR, chat_error(err));
+    if (err != TLM_OK) { /* without candidates: no token of this vocabulary may stand here */
+        end_with(c, PROTO_REASON_ERROR, err == TLM_ERR_ARG && c->grammar.table ? PROTO_ERROR_GRAMMAR : chat_error(err));
         return finish(c);
     }
     c->ids[c->n_ids++] = choice.id;

@@ -56,6 +56,7 @@ enum {
     PROTO_REASON_STOPPED = 4,
     PROTO_REASON_TAKEN = 5,
     PROTO_REASON_ERROR = 6,
+    PROTO_REASON_GRAMMAR = 7,
 };
 
 enum {
@@ -122,6 +123,7 @@ enum {
     PROTO_ERROR_TOKEN = 13,
     PROTO_ERROR_NUMERIC = 14,
     PROTO_ERROR_NOTHING = 15,
+    PROTO_ERROR_GRAMMAR = 16,
     PROTO_ERROR_STORE_READ_ONLY = 20,
     PROTO_ERROR_STORE_SLOT = 21,
     PROTO_ERROR_STORE_SIZE = 22,
@@ -201,7 +203,7 @@ typedef struct proto_generate {
     float repeat_penalty; /* 1 = off */
     uint32_t repeat_window; /* tokens looked back at, at most 256 */
     uint32_t max_tokens; /* length of the reply; 0 = the model's own default */
-    proto_span grammar; /* reserved for constrained replies: empty */
+    proto_span grammar; /* automaton that the reply follows (firmware/app/grammar.h); empty = none */
     proto_span text; /* the user's words, or the raw prompt; any bytes */
 } proto_generate;
 
@@ -685,6 +687,7 @@ typedef union proto_request {
     {13, "the model has no such token"},                                                             \
     {14, "the model computed a value that is not finite"},                                           \
     {15, "nothing to do that with"},                                                                 \
+    {16, "the grammar is damaged, or the model has no token that it allows"},                        \
     {20, "the model of this board can not be replaced"},                                             \
     {21, "no such model slot, or the slot is in use"},                                               \
     {22, "the model is larger than the slot"},                                                       \

@@ -132,7 +132,7 @@ flags u32          `GenerateFlag`
 expect u32         context position the host believes in (`done.position`, 0 when new), or ANY_POSITION
 seed u64           of the sampler
 {_SAMPLING.strip()}
-grammar bytes      reserved for constrained replies: empty
+grammar bytes      automaton that the reply follows (firmware/app/grammar.h); empty = none
 text str           the user's words, or the raw prompt; any bytes
 """),
     ),

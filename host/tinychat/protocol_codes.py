@@ -53,6 +53,7 @@ class Reason(enum.IntEnum):
     STOPPED = 4  # `stop`, Ctrl-C or the stop key
     TAKEN = 5  # another host said hello, or the output could not be delivered
     ERROR = 6  # `done.error` says which
+    GRAMMAR = 7  # nothing may follow in the request's grammar
 
 
 class ModelState(enum.IntEnum):
@@ -131,6 +132,7 @@ class Error(enum.IntEnum):
     TOKEN = 13  # a token id that the model does not have
     NUMERIC = 14  # a non-finite value appeared while evaluating
     NOTHING = 15  # resend: no reply to resend; stop: nothing runs
+    GRAMMAR = 16  # a grammar that is damaged or of another version; in `done`: no token may stand next
     STORE_READ_ONLY = 20  # this board's model can not be replaced
     STORE_SLOT = 21  # no such slot, or the slot is in use
     STORE_SIZE = 22  # larger than the slot; detail = bytes the slot holds
@@ -165,6 +167,7 @@ ERROR_TEXT: dict[Error, str] = {
     Error.TOKEN: "the model has no such token",
     Error.NUMERIC: "the model computed a value that is not finite",
     Error.NOTHING: "nothing to do that with",
+    Error.GRAMMAR: "the grammar is damaged, or the model has no token that it allows",
     Error.STORE_READ_ONLY: "the model of this board can not be replaced",
     Error.STORE_SLOT: "no such model slot, or the slot is in use",
     Error.STORE_SIZE: "the model is larger than the slot",
