@@ -70,6 +70,15 @@ def test_every_stub_is_used() -> None:
         assert re.search(rf'#include [<"]{re.escape(str(stub.relative_to(STUBS)))}[>"]', used), stub
 
 
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_the_two_cores_meet_every_round(tmp_path: Path, sanitizer: str) -> None:
+    source = [str(BOARDS / "esp32s3/s3_parallel.c"), str(Path(__file__).parent / "s3_pair.c")]
+    flags = ["-std=gnu17", "-O2", "-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-pthread", *INCLUDES]
+    subprocess.run([compiler("gcc"), *flags, *source, "-o", str(tmp_path / "pair")], check=True)
+    done = subprocess.run([tmp_path / "pair", "20000"], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---- partition tables -------------------------------------------------------------------------------
 
 TABLES = {"partitions_8mb.csv": 8 << 20, "partitions_16mb.csv": 16 << 20}
