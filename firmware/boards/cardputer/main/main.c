@@ -63,7 +63,7 @@ static void ready(app_t *app)
     ui_attach(&screen, app);
 }
 
-static bool poll(app_t *app)
+static bool look_after(app_t *app)
 {
     static int64_t looked;
     const int64_t now = esp_timer_get_time();
@@ -84,6 +84,6 @@ void app_main(void)
     static const ui_screen parts = {NULL, row, brightness, battery, files, open_file, close_file};
     keyboard_open(screen_open()); /* before the app takes what memory is left */
     ui_init(&screen, &parts);
-    const s3_extras extras = {.name = "cardputer", .ui = &screen.hooks, .ready = ready, .poll = poll};
+    const s3_extras extras = {.name = "cardputer", .ui = &screen.hooks, .ready = ready, .poll = look_after};
     s3_start(&extras);
 }
