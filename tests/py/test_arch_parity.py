@@ -15,10 +15,10 @@ from tinyexport.blob.schema import InputQuant
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from tinyexport.archs.ternary import from_latent  # noqa: E402
-from tinyexport.reference.bitlm import BitLM, BitLMConfig  # noqa: E402
-from tinyexport.reference.graph import torch_logits  # noqa: E402
-from tinyexport.reference.rms_gpt import RmsGpt, RmsGptConfig  # noqa: E402
+from tinyexport.archs.ternary import from_latent
+from tinyexport.reference.bitlm import BitLM, BitLMConfig
+from tinyexport.reference.graph import torch_logits
+from tinyexport.reference.rms_gpt import RmsGpt, RmsGptConfig
 
 TOLERANCE = 1e-5  # of the range of the logits
 

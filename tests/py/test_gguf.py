@@ -16,8 +16,8 @@ from tinyexport.errors import CheckpointError, ConfigError, TinyError
 from tinyexport.gguf_vocab import GGUFVocab
 
 gguf = pytest.importorskip("gguf")
-from gguf import GGMLQuantizationType as Kind  # noqa: E402
-from gguf.quants import dequantize, quantize  # noqa: E402
+from gguf import GGMLQuantizationType as Kind
+from gguf.quants import dequantize, quantize
 
 READABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 

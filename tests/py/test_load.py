@@ -15,7 +15,7 @@ from tinyexport import loaders
 from tinyexport.errors import CheckpointError, ConfigError, TinyError, TokenizerError
 
 torch = pytest.importorskip("torch")
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save_file
 
 
 def sample_tensors() -> dict[str, torch.Tensor]:

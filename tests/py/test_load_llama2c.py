@@ -13,7 +13,7 @@ from tinyexport import archs, loaders
 from tinyexport.errors import CheckpointError
 
 torch = pytest.importorskip("torch")
-from tinyexport.reference.graph import torch_logits  # noqa: E402
+from tinyexport.reference.graph import torch_logits
 
 DIM, HIDDEN, LAYERS, HEADS, KV_HEADS, VOCAB, CONTEXT, GROUP = 32, 48, 2, 4, 2, 40, 24, 16
 MATRICES = (
