@@ -32,5 +32,9 @@ class BlobError(TinyError):
     """A .tlm file that is damaged, or newer than this program."""
 
 
+class GrammarError(TinyError):
+    """A grammar or JSON schema that can not be compiled."""
+
+
 class RuntimeFault(TinyError):
     """An error that the C runtime reported."""

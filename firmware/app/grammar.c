@@ -33,7 +33,7 @@ static bool find_states(const uint8_t *table, size_t bytes, uint8_t *starts)
 
 static bool is_start(const uint8_t *starts, size_t at, size_t bytes)
 {
-    return at < bytes && (starts[at / 8u] >> at % 8u & 1u) != 0;
+    return at < bytes && ((uint32_t)starts[at / 8u] >> at % 8u & 1u) != 0;
 }
 
 static bool edges_valid(const uint8_t *table, size_t at, size_t bytes, const uint8_t *starts)

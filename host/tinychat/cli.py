@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .device import Device
-from .errors import ChatError
+from .errors import ChatError, GrammarFileError
 from .escalate import Escalation, Rule
 from .pipe import PipeChat, emit
 from .protocol import VERSION_MAJOR, VERSION_MINOR
@@ -134,6 +135,27 @@ def escalation_of(url: str | None, model: str | None, threshold: str | None) -> 
     return Escalation(url, model, Rule() if threshold is None else Rule.parse(threshold))
 
 
+def grammar_of(grammar: str | None, schema: str | None) -> bytes:
+    """The compiled --grammar or --schema; empty without either. Raises `ChatError` for a file that does not compile."""
+    path = grammar or schema
+    if path is None:
+        return b""
+    if grammar is not None and schema is not None:
+        raise click.UsageError("--grammar and --schema exclude each other.")
+    from tinyexport import grammar as compiler
+    from tinyexport.errors import TinyError
+
+    try:
+        text = Path(path).read_text("utf-8")
+        return compiler.compile_schema(text) if schema else compiler.compile_grammar(text)
+    except (OSError, UnicodeDecodeError) as err:
+        raise GrammarFileError(
+            f"{path} can not be read: {getattr(err, 'strerror', None) or err}.", "a text file"
+        ) from None
+    except TinyError as err:
+        raise GrammarFileError(f"{path}: {err.message}.", err.hint) from None
+
+
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
 
 
@@ -190,6 +212,8 @@ def cli() -> None:
 )
 @click.option("--model", metavar="NAME", help="With --escalate: the bigger model; $TINYCHAT_API_KEY is sent if set.")
 @click.option("--threshold", metavar="MEAN[,MIN]", help="With --escalate: unsure below these log-probabilities.")
+@click.option("--grammar", metavar="FILE", help="Every reply follows this grammar.")
+@click.option("--schema", metavar="FILE", help="Every reply is JSON after this JSON schema.")
 @click.option("--tokens", "stream", is_flag=True, help="With --json: also one object a token.")
 @as_json
 def chat(
@@ -202,16 +226,19 @@ def chat(
     escalate: str | None,
     model: str | None,
     threshold: str | None,
+    grammar: str | None,
+    schema: str | None,
     **options: Any,
 ) -> None:
     """Chat (the default command)."""
+    table = grammar_of(grammar, schema)
     escalation = escalation_of(escalate, model, threshold)
     if prompt and prompt_option is not None:
         raise click.UsageError("Give the prompt once: as an argument or with --prompt.")
     text = " ".join(prompt) if prompt else prompt_option
     link = {k: options.pop(k) for k in ("port", "sim", "like", "flash_image", "context", "kv")}
     with connected(**link) as device:
-        conversation = Conversation(device, {}, raw, escalation=escalation)
+        conversation = Conversation(device, {}, raw, escalation=escalation, grammar=table)
         for name, value in options.items():
             if value is not None:
                 conversation.set(name, value)

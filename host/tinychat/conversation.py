@@ -38,6 +38,7 @@ class Conversation:
         raw: every text is a prompt of its own, without template.
         notice: gets a sentence for the person, such as that the conversation was lost.
         escalation: who is asked when the device is unsure of a reply; nobody by default.
+        grammar: automaton that every reply follows.
 
     Raises:
         ChatError: `escalation` with a model that tells stories instead of answering.
@@ -50,6 +51,7 @@ class Conversation:
         raw: bool = False,
         notice: Callable[[str], None] | None = None,
         escalation: Escalation | None = None,
+        grammar: bytes = b"",
     ) -> None:
         self.device = device
         self.options = options
@@ -57,6 +59,7 @@ class Conversation:
         self.info = device.info()
         self.replies: list[Reply] = []
         self.escalation = escalation
+        self.grammar = grammar
         self._raw = raw
         self._told = ""  # what a story model was given last
         if escalation and self.story:
@@ -79,10 +82,11 @@ class Conversation:
 
     def start(self, text: str) -> Reply:
         """Sends a turn. A story model gets each text as the beginning of a new story, and "" to tell on."""
+        options = {**self.options, "grammar": self.grammar}
         if not self.story:
-            return self.device.chat(text, **self.options)
+            return self.device.chat(text, **options)
         self._told = text or self._so_far()
-        return self.device.generate(self._told, **self.options)
+        return self.device.generate(self._told, **options)
 
     def _so_far(self) -> str:
         """The story that "" continues: its beginning and all that was told. Raises `ChatError` when it is over."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import ChatError, DeviceError, LinkLostError, LinkTimeoutError, NoModelError
 from .faults import UPLOAD_HINT, make
-from .protocol import ANY_POSITION, AUTO, Error, GenerateFlag, Mode, ModelState, SettingsField
+from .protocol import ANY_POSITION, AUTO, MAX_PAYLOAD, Error, GenerateFlag, Mode, ModelState, SettingsField
 from .reply import KV_NAMES, Info, Reply
 from .session import Clock, Session, SessionOverError
 from .settings import FLOATS, MODES, SAMPLING, checked, setting_names, shortest, wire_value
@@ -26,6 +26,8 @@ from .stream import ReplyStream
 from .transport import SimOptions, Transport, open_transport
 from .upload import Progress, Upload, read_blob
 from .wire import Packet
+
+GENERATE_BYTES = 64  # of a `generate` without grammar and text, header included
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class Device:
             text: the user's words.
             options: any of temperature, top_k, top_p, min_p, repeat_penalty, repeat_window, max_tokens, seed;
                 true_logprob=True for log-probabilities over the whole vocabulary; ignore_stop=True; special=True to
-                match special tokens in a prompt for `generate`; on_progress=f.
+                match special tokens in a prompt for `generate`; on_progress=f; grammar=bytes of `tinyexport.grammar`,
+                which the reply then follows.
                 What is not given is as in `settings`; without a seed the device draws one.
 
         Returns:
@@ -132,10 +135,15 @@ class Device:
 
     def _generate(self, mode: Mode, text: str, expect: int, options: dict[str, Any]) -> Reply:
         self._check_model()
-        values = {"mode": mode, "expect": expect, "grammar": b"", "text": text, **self._sampling(dict(options))}
+        options = dict(options)
+        grammar = options.pop("grammar", None) or b""
+        values = {"mode": mode, "expect": expect, "grammar": grammar, "text": text, **self._sampling(dict(options))}
         limit = self.session.welcome.max_text if self.session.welcome else 1024
         if len(text.encode("utf-8", "surrogateescape")) > limit:
             raise make(Error.TOO_LONG, limit, f"the text is longer than the {limit} bytes that the device takes")
+        room = MAX_PAYLOAD - GENERATE_BYTES - len(text.encode("utf-8", "surrogateescape"))
+        if len(grammar) > room:
+            raise make(Error.TOO_LONG, room, f"grammar and text are {len(grammar) - room} bytes too long for a request")
         stream = ReplyStream(self.session, values, options.get("on_progress"))
         self.last = Reply(stream, self._ended, self._recover)
         return self.last

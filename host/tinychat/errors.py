@@ -90,6 +90,12 @@ class BlobFileError(ChatError):
     code = "blob"
 
 
+class GrammarFileError(ChatError):
+    """A grammar or JSON schema that is missing, or does not compile."""
+
+    code = "grammar"
+
+
 class FlashError(ChatError):
     """esptool is missing, a build folder lacks a file, or the flashing itself failed."""
 

@@ -16,6 +16,7 @@ HINTS: dict[Error, str] = {
     Error.CONVERSATION: "start a new conversation: /new",
     Error.TEXT: "leave out the characters that this small vocabulary lacks",
     Error.PROMPT_TOO_LONG: "shorten it; `tinychat info` tells the context",
+    Error.GRAMMAR: "update tinychat and the firmware; a model with a pruned vocabulary may lack characters",
     Error.NUMERIC: "the stored model may be damaged: upload it again",
     Error.STORE_READ_ONLY: "its model is part of the firmware image or of the simulator's command line",
     Error.STORE_SIZE: "quantise it smaller (--q4_0, --prune-vocab), or use a board with more flash",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -228,3 +229,22 @@ def test_stopping_keeps_the_chat_usable(talk: str) -> None:
         position = device.position
         after = device.chat("and then?", seed=2, max_tokens=5).wait().as_dict()
         assert position and after["cached_tokens"] >= position - 1
+
+
+def test_replies_follow_a_grammar_file_and_a_schema(tinychat: Run, story: str, tmp_path: Path) -> None:
+    grammar, schema = tmp_path / "g.txt", tmp_path / "s.json"
+    grammar.write_text('reply = " turn " ("on" | "off") " the " ("lamp" | "fan " [1-9])')
+    schema.write_text('{"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}')
+    for seed in range(3):
+        args = ("--sim", story, "--seed", str(seed), "--json", "Lamp?")
+        row = json.loads(tinychat(*args, "--grammar", str(grammar)).stdout)
+        assert re.fullmatch(" turn (on|off) the (lamp|fan [1-9])", row["text"]) and row["stop_reason"] == "grammar"
+        row = json.loads(tinychat(*args, "--schema", str(schema)).stdout)
+        assert json.loads(row["text"]) in ({"on": True}, {"on": False})
+    for text, words in (("reply = (", "is missing"), ("\udcff", "can not be read")):
+        grammar.write_bytes(text.encode("utf-8", "surrogateescape"))
+        result = tinychat("--sim", story, "--grammar", str(grammar), "hi")
+        assert result.returncode == 1 and words in result.stderr, result.stderr
+    missing = tinychat("--sim", story, "--grammar", str(tmp_path / "none"), "hi")
+    assert missing.returncode == 1 and "can not be read: No such file" in missing.stderr
+    assert tinychat("--sim", story, "--grammar", "a", "--schema", "b", "hi").returncode == 2
