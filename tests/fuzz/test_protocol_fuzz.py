@@ -76,6 +76,8 @@ def test_deframer_finds_what_survives() -> None:
 
 
 BYTES, PAYLOAD, SETTLE, END = range(4)  # kinds of item, as in app_fuzz.c
+# Letters and spaces, then a full stop: a state with three edges, and one where the reply may end.
+GRAMMAR = bytes((1, 3, 32, 32, 1, 0, 46, 46, 14, 0, 97, 122, 1, 0, 0x80))
 
 
 def request(rng: random.Random) -> bytes:
@@ -91,7 +93,7 @@ def request(rng: random.Random) -> bytes:
         }
         if rng.random() < 0.8:
             values |= {
-                "grammar": b"",
+                "grammar": rng.choice([b"", b"", b"\x01" + rng.randbytes(rng.randrange(1, 40)), GRAMMAR]),
                 "top_p": 1.0,
                 "min_p": 0.0,
                 "repeat_penalty": 1.0,
@@ -149,6 +151,6 @@ def test_the_app_survives_anything(variant: str, tmp_path: Path) -> None:
     sources = [ROOT / "tests/fuzz/app_fuzz.c", *simlib.app_sources()]
     program = cbuild.program(variant, *sources, flags=simlib.INCLUDES)
     streams = tmp_path / "streams"
-    count = 400
+    count = 1500
     streams.write_bytes(b"".join(map(stream, range(count))))
     assert cbuild.run([program, blob, streams]) == f"{count} streams\n"
