@@ -58,9 +58,9 @@ class QuantizeOptions:
     min_count: int | None = None
     max_tokens: int | None = None
     calibrate: Path | None = None
+    kv_smooth: Path | None = None
     licence: str | None = None
     name: str | None = None
-    head: str = "plain"
 
 
 @dataclass
@@ -198,6 +198,10 @@ def make_content(source: Source, options: QuantizeOptions, progress: Progress = 
         from . import calibrate
 
         tensors = calibrate.improve(checkpoint, source.tokenizer, tensors, read_text(options.calibrate), progress)
+    if options.kv_smooth is not None:
+        from . import calibrate
+
+        tensors = calibrate.smooth_kv(checkpoint, source.tokenizer, tensors, read_text(options.kv_smooth))
     content = BlobContent(
         spec=checkpoint.spec,
         tensors=tensors,
