@@ -31,6 +31,11 @@ template of turns takes at its 128 tokens with int8 KV, the app's own buffers (p
 The test `tests/emu/test_boards_footprint.py` shows the delta of a change, fails when a number grows by more than 3 %,
 and writes this table.
 
+TinyTalk on a Cardputer, planned (`tlm-sim tinytalk.tlm --like cardputer --kv i8`, asserted in `test_boards_sim.py`):
+of about 313 KB of heap the app is expected to get 288 KB, in free blocks of 160, 96 and 32 KB. That holds 96 positions
+with int8 KV and 224 with int4. 128 with int8 take 294,144 bytes: as many as there are, but a page of 33,280 does not
+fit the 32 KB block, and two blocks end in the middle of one. 256 with int4 take 303,424: 8,512 more than there are.
+
 """
 
 
