@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import resources
@@ -24,6 +25,7 @@ from .policy import TERNARY_TYPES, TypePolicy, make_policy
 from .runtime import Model
 from .spec import Checkpoint, Fact, ModelSpec, tensor_names
 
+HELD_BACK = 20_000  # characters of a pruning text that judge the pruned model
 HASH_DIGITS = 32  # of the sha256 of each source file: 128 bits tell files apart
 MAX_TERNARY_LOSS = 0.25  # nat a token that three levels may cost
 
@@ -130,20 +132,45 @@ def untrained_ternary(checkpoint: Checkpoint, policy: TypePolicy) -> list[str]:
     return [n for n in checkpoint.tensors if policy.type_of(n) in TERNARY_TYPES and n not in known]
 
 
-def prune_source(source: Source, options: QuantizeOptions) -> dict[str, Any]:
-    """Shrink the vocabulary of `source` in place to what a text uses; the report."""
-    if options.prune_text is None:
-        raise ConfigError("no text to prune by", "give --prune-vocab TEXT")
-    text = read_text(options.prune_text)
+def prune_source(source: Source, text: str, options: QuantizeOptions) -> dict[str, Any]:
+    """Shrink the vocabulary of `source` in place to what `text` uses; the report."""
     pruned, keep, report = tok.prune(source.tokenizer, text, min_count=options.min_count, max_tokens=options.max_tokens)
-    spec, tensors = source.checkpoint.spec, source.checkpoint.tensors
-    before = tensors["tok_embed"].nbytes
+    tensors = source.checkpoint.tensors
     for name in ("tok_embed", "head", "head_bias"):
         if name in tensors:
             tensors[name] = np.ascontiguousarray(tensors[name][keep])
-    source.checkpoint.spec = dataclasses.replace(spec, vocab=len(keep))
+    source.checkpoint.spec = dataclasses.replace(source.checkpoint.spec, vocab=len(keep))
     source.tokenizer = pruned
-    return {**report, "rows_before": spec.vocab, "rows": len(keep), "f32_bytes_before": before}
+    # Ids of the old vocabulary mean nothing any more.
+    source.raw = dataclasses.replace(source.raw, generation_config={})
+    source.checkpoint.config = {k: v for k, v in source.checkpoint.config.items() if k != "eos_token_id"}
+    return report
+
+
+def hold_back(text: str) -> tuple[str, str]:
+    """The text to prune by, and its last tenth (at most HELD_BACK characters), cut at a line."""
+    at = max(len(text) - HELD_BACK, len(text) * 9 // 10)
+    at = text.rfind("\n", 0, at) + 1
+    return (text[:at], text[at:]) if at else (text, "")
+
+
+def text_nll(data: bytes, text: str) -> tuple[float, int]:
+    """Sum of the negative log-likelihoods of a text in a blob's runtime, and the number of tokens scored."""
+    from . import measure
+
+    model = Model(data)
+    windows = measure.stream_windows(measure.encode_stream(model, text), model.spec.context)
+    score = measure.score_windows(measure.session_logits(model.session()), windows)
+    return score.nll_sum, score.tokens
+
+
+def pruning_cost(before: bytes, after: bytes, held: str) -> dict[str, Any]:
+    """What pruning saved and cost; both perplexities are a token of the old vocabulary, so that they compare."""
+    cost: dict[str, Any] = {"bytes_before": len(before), "bytes": len(after), "bytes_saved": len(before) - len(after)}
+    if len(held) > 1:
+        (old, tokens), (new, _) = text_nll(before, held), text_nll(after, held)
+        cost |= {"held_back_perplexity_before": math.exp(old / tokens), "held_back_perplexity": math.exp(new / tokens)}
+    return cost
 
 
 def read_text(path: Path) -> str:
@@ -267,14 +294,16 @@ def assumed_warnings(facts: dict[str, Fact]) -> list[str]:
 def quantize(source: SourceOptions, options: QuantizeOptions, progress: Progress = no_progress) -> Result:
     """The whole way from a checkpoint to the bytes of a blob; writes nothing."""
     loaded = load_source(source)
-    stop_before_pruning = loaded.raw
-    pruning = None
+    pruning, whole, held = None, b"", ""
     if options.prune_text is not None:
-        pruning = prune_source(loaded, options)
-        loaded.raw = dataclasses.replace(stop_before_pruning, generation_config={})
-        loaded.checkpoint.config = {k: v for k, v in loaded.checkpoint.config.items() if k != "eos_token_id"}
+        text, held = hold_back(read_text(options.prune_text))
+        whole = writer.build(make_content(loaded, options, progress))
+        pruning = prune_source(loaded, text, options)
     content = make_content(loaded, options, progress)
-    return Result(content, writer.build(content), loaded, assumed_warnings(loaded.checkpoint.facts), pruning)
+    data = writer.build(content)
+    if pruning is not None:
+        pruning |= pruning_cost(whole, data, held)
+    return Result(content, data, loaded, assumed_warnings(loaded.checkpoint.facts), pruning)
 
 
 def default_output(path: str, preset: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,19 @@ import pytest
 from click.testing import CliRunner
 
 from tinyexport import measure, pipeline, quant
+from tinyexport.blob import writer
+from tinyexport.blob.content import BlobContent
+from tinyexport.blob.schema import Act, FfnKind, NormKind, PosKind
 from tinyexport.calibrate.forward import Forward
+from tinyexport.calibrate.kv import smooth
 from tinyexport.calibrate.rounding import RowProblem, round_rows
 from tinyexport.cli import cli
 from tinyexport.errors import ConfigError
 from tinyexport.pipeline import QuantizeOptions, SourceOptions
+from tinyexport.policy import make_policy
 from tinyexport.reference.graph import torch_logits
 from tinyexport.runtime import Model, Sampler, generate
+from tinyexport.spec import Checkpoint, LayerSpec, ModelSpec, tensor_names
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDDY = ROOT / "examples" / "tinybuddy"
@@ -150,3 +157,71 @@ def test_half_of_the_loss_of_stories260k_comes_back(shared: Path) -> None:
         windows = measure.document_windows(model, text, "<|endoftext|>", model.context, 20)
         nll[name] = measure.score_windows(measure.session_logits(model.session()), windows).perplexity
     assert nll["naive"] - nll["calibrated"] >= 0.5 * (nll["naive"] - nll["f32"]), nll
+
+
+# ---- --kv-smooth ---------------------------------------------------------------------------------
+
+
+def logits_of(content: BlobContent, ids: list[int], kv: str) -> np.ndarray:
+    return Model(writer.build(content)).session(kv=kv).eval(ids, want="all")
+
+
+@pytest.mark.parametrize("preset", ["f32", "q4_0"])
+@pytest.mark.parametrize("pos_kind", [PosKind.ROPE, PosKind.LEARNED])
+def test_folds_leave_the_function_and_help_a_4_bit_cache(pos_kind: PosKind, preset: str) -> None:
+    spec = ModelSpec(
+        dim=64, n_heads=8, head_dim=8, vocab=64, context=64, layers=(LayerSpec(8, 64, FfnKind.GATED),) * 2,
+        norm_kind=NormKind.RMS, norm_eps=1e-5, pos_kind=pos_kind, act=Act.SILU, attn_scale=0.35,
+        rope_dims=8 if pos_kind is PosKind.ROPE else 0,
+        rope_freqs=(1.0, 0.1, 0.01, 0.001) if pos_kind is PosKind.ROPE else (),
+    )  # fmt: skip
+    tensors = {}
+    for name, shape in tensor_names(spec):
+        if "bias" in name or "sub_norm" in name or name.rsplit(".", 1)[-1].startswith("b"):
+            continue
+        tensors[name] = rng.standard_normal(shape).astype(np.float32) / (8 if len(shape) > 1 else 1)
+        if name.endswith("wk"):  # uneven channels, equal in a rotated pair, are what the fold is for
+            tensors[name] *= np.tile([8, 1, 1, 0.2] * 2, 8)[:, None].astype(np.float32)
+        if name.endswith("wv"):
+            tensors[name] *= np.repeat([4, 0.3], 32)[:, None].astype(np.float32)
+    checkpoint = Checkpoint(spec, tensors, "test")
+    policy = make_policy(preset, None, None, ())
+    plain = BlobContent(spec, pipeline.quantise(checkpoint, policy, pipeline.no_progress))
+    folded = dataclasses.replace(plain, tensors=smooth(checkpoint, plain.tensors, rng.integers(0, 64, (8, 64))))
+    ids = [int(i) for i in rng.integers(0, 64, 60)]
+    want = logits_of(plain, ids, "f32")
+    span = want.max() - want.min()
+    assert ("layers.0.bk" in folded.tensors) == (pos_kind is PosKind.LEARNED)
+    assert np.abs(logits_of(folded, ids, "f32") - want).mean() < (1e-5 if preset == "f32" else 4e-3) * span
+    before, after = (np.abs(logits_of(c, ids, "i4") - want).mean() for c in (plain, folded))
+    assert after < 0.8 * before, (before, after)
+
+
+def test_folds_stop_at_ternary_weights() -> None:
+    spec = ModelSpec(
+        dim=32, n_heads=4, head_dim=8, vocab=16, context=16, layers=(LayerSpec(4, 32, FfnKind.PLAIN),),
+        norm_kind=NormKind.RMS, norm_eps=1e-5, pos_kind=PosKind.NONE, act=Act.RELU, attn_scale=0.35,
+    )  # fmt: skip
+    tensors = {
+        name: np.sign(rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in tensor_names(spec)
+        if not ("bias" in name or "sub_norm" in name or name.rsplit(".", 1)[-1].startswith("b"))
+    }
+    checkpoint = Checkpoint(spec, tensors, "test")
+    packed = pipeline.quantise(checkpoint, make_policy("t2", None, None, ()), pipeline.no_progress)
+    assert smooth(checkpoint, packed, rng.integers(0, 16, (2, 16))) == packed
+
+
+def test_tinytalk_loses_a_third_less_to_a_4_bit_cache(shared: Path) -> None:
+    source = SourceOptions(str(shared / "checkpoints" / "tinytalk-pruned"))
+    stories = shared / "text" / "tinystories-valid.txt.xz"
+    chat = pipeline.read_text(shared / "text" / "chat-val.txt.xz")
+    loss = {}
+    for name, text in {"plain": None, "smooth": stories}.items():
+        model = Model(pipeline.quantize(source, QuantizeOptions(kv_smooth=text)).data)
+        windows = measure.stream_windows(model.encode(chat, special=True), model.context)[:12]
+        i8, i4 = (
+            measure.score_windows(measure.session_logits(model.session(kv=kv)), windows).nll for kv in ("i8", "i4")
+        )
+        loss[name] = i4 - i8
+    assert 0 < loss["smooth"] < 0.67 * loss["plain"], loss

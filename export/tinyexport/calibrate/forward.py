@@ -38,15 +38,17 @@ class Forward:
 
     def attention(self, i: int, x: np.ndarray, linear: Linear) -> np.ndarray:
         """What the attention of layer `i` adds to the hidden states `x`."""
-        spec, layer = self.spec, self.spec.layers[i]
-        windows, n, _ = x.shape
+        window = self.spec.layers[i].window
         h = self._input(self.norm(layer_name(i, "attn_norm"), x))
-        q = self._turned(self.linear(i, "wq", "bq", h, linear).reshape(windows, n, -1, spec.head_dim))
-        k = self._turned(self.linear(i, "wk", "bk", h, linear).reshape(windows, n, -1, spec.head_dim))
-        v = self.linear(i, "wv", "bv", h, linear).reshape(windows, n, -1, spec.head_dim)
-        out = np.stack([self._attend(*qkv, layer.window) for qkv in zip(q, k, v, strict=True)])
+        q, k, v = (self.heads(i, part, h, linear) for part in "qkv")
+        out = np.stack([self._attend(*qkv, window) for qkv in zip(q, k, v, strict=True)])
         out = self.norm(layer_name(i, "attn_sub_norm"), out)
         return self.linear(i, "wo", "bo", self._input(out), linear)
+
+    def heads(self, i: int, part: str, h: np.ndarray, linear: Linear) -> np.ndarray:
+        """Queries, keys or values (`part` q, k, v) of the inputs h: [windows, positions, heads, head_dim]."""
+        y = self.linear(i, f"w{part}", f"b{part}", h, linear).reshape(*h.shape[:2], -1, self.spec.head_dim)
+        return y if part == "v" else self._turned(y)
 
     def ffn(self, i: int, x: np.ndarray, linear: Linear) -> np.ndarray:
         """What the feed-forward part of layer `i` adds to the hidden states `x`."""
@@ -97,10 +99,15 @@ class Forward:
         n, heads, _ = q.shape
         group = heads // k.shape[1]
         keys, values = (np.repeat(t.transpose(1, 0, 2), group, axis=0) for t in (k, v))
-        scores = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(self.spec.attn_scale)
+        out = self.attention_weights(q.transpose(1, 0, 2), keys, window) @ values
+        return np.asarray(out.transpose(1, 0, 2).reshape(n, -1))
+
+    def attention_weights(self, q: np.ndarray, k: np.ndarray, window: int) -> np.ndarray:
+        """Softmax weights [heads, n, n] of q and k [heads, n, head_dim]; `window` 0 looks back all the way."""
+        n = q.shape[1]
+        scores = q @ k.transpose(0, 2, 1) * np.float32(self.spec.attn_scale)
         back = np.arange(n)[:, None] - np.arange(n)
         hidden = (back < 0) | (back >= window) if window else back < 0
         scores[:, hidden] = -np.inf
         e = np.exp(scores - scores.max(-1, keepdims=True))
-        out = (e / e.sum(-1, keepdims=True)) @ values
-        return np.asarray(out.transpose(1, 0, 2).reshape(n, -1))
+        return np.asarray(e / e.sum(-1, keepdims=True))

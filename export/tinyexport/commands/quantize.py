@@ -46,6 +46,12 @@ def _preset_flags(command: Any) -> Any:
     metavar="TEXT",
     help="Choose q4_0 codes by what a text makes of them.",
 )
+@click.option(
+    "--kv-smooth",
+    type=click.Path(path_type=Path),
+    metavar="TEXT",
+    help="Even out keys and values for a 4-bit KV cache.",
+)
 @click.option("--probe", type=click.Path(path_type=Path), help="Try undecided facts on a text, print the perplexities.")
 @click.option("--name", help="Name of the model, shown by devices.")
 @click.option("--licence", help="Licence of the weights, carried in the blob.")
@@ -98,8 +104,12 @@ def _report(result: pipeline.Result, target: Path, as_json: bool) -> None:
     for line in checkpoint.left_out:
         click.echo(f"left out: {line}")
     if result.pruning:
-        click.echo("pruned: " + ", ".join(f"{k} {v}" for k, v in result.pruning.items()))
+        click.echo("pruned: " + ", ".join(f"{k} {_short(v)}" for k, v in result.pruning.items()))
     click.echo(f"{target}: {human_bytes(len(result.data))}, {info['parameters']:,} parameters, {checkpoint.arch}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _probe(source: pipeline.SourceOptions, text_path: Path, as_json: bool) -> None:
