@@ -168,9 +168,10 @@ def logits_of(content: BlobContent, ids: list[int], kv: str) -> np.ndarray:
 
 @pytest.mark.parametrize("preset", ["f32", "q4_0"])
 @pytest.mark.parametrize("pos_kind", [PosKind.ROPE, PosKind.LEARNED])
-def test_folds_leave_the_function_and_help_a_4_bit_cache(pos_kind: PosKind, preset: str) -> None:
+@pytest.mark.parametrize("kv_heads", [8, 4])
+def test_folds_leave_the_function_and_help_a_4_bit_cache(kv_heads: int, pos_kind: PosKind, preset: str) -> None:
     spec = ModelSpec(
-        dim=64, n_heads=8, head_dim=8, vocab=64, context=64, layers=(LayerSpec(8, 64, FfnKind.GATED),) * 2,
+        dim=64, n_heads=8, head_dim=8, vocab=64, context=64, layers=(LayerSpec(kv_heads, 64, FfnKind.GATED),) * 2,
         norm_kind=NormKind.RMS, norm_eps=1e-5, pos_kind=pos_kind, act=Act.SILU, attn_scale=0.35,
         rope_dims=8 if pos_kind is PosKind.ROPE else 0,
         rope_freqs=(1.0, 0.1, 0.01, 0.001) if pos_kind is PosKind.ROPE else (),
@@ -181,9 +182,9 @@ def test_folds_leave_the_function_and_help_a_4_bit_cache(pos_kind: PosKind, pres
             continue
         tensors[name] = rng.standard_normal(shape).astype(np.float32) / (8 if len(shape) > 1 else 1)
         if name.endswith("wk"):  # uneven channels, equal in a rotated pair, are what the fold is for
-            tensors[name] *= np.tile([8, 1, 1, 0.2] * 2, 8)[:, None].astype(np.float32)
+            tensors[name] *= np.tile([8, 1, 1, 0.2] * 2, kv_heads)[:, None].astype(np.float32)
         if name.endswith("wv"):
-            tensors[name] *= np.repeat([4, 0.3], 32)[:, None].astype(np.float32)
+            tensors[name] *= np.repeat([4, 0.3], 4 * kv_heads)[:, None].astype(np.float32)
     checkpoint = Checkpoint(spec, tensors, "test")
     policy = make_policy(preset, None, None, ())
     plain = BlobContent(spec, pipeline.quantise(checkpoint, policy, pipeline.no_progress))
