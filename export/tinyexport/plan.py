@@ -329,3 +329,11 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         parts_ms=mid.parts_ms,
         note="one slot only: an upload replaces the old model" if room < len(data) <= whole else "",
     )
+
+
+def fits_nowhere(data: bytes) -> str | None:
+    """Why no board of boards.toml can hold the blob, or None when one can."""
+    plans = [make_plan(data, board) for board in boards().values()]
+    if any(plan.fits for plan in plans):
+        return None
+    return "; ".join(f"{plan.board}: {plan.reason}" for plan in plans)

@@ -104,3 +104,13 @@ def test_every_board_names_what_it_rests_on() -> None:
         assert board.source and board.flash_tier in TIERS and board.model_partition < board.flash
         assert 0 < board.ram <= sum(board.pieces)
     assert CPU_HZ == 240e6
+
+
+def test_quantize_says_when_nothing_fits(tinytalk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    assert plan.fits_nowhere(tinytalk) is None
+    shrunk = {n: dataclasses.replace(b, model_partition=1 << 20) for n, b in plan.boards().items()}
+    monkeypatch.setattr(plan, "boards", lambda: shrunk)
+    why = plan.fits_nowhere(tinytalk)
+    assert why is not None and all(name in why for name in shrunk)

@@ -10,7 +10,9 @@ import click
 from .. import pipeline
 from ..blob import writer
 from ..errors import ConfigError
+from ..plan import fits_nowhere
 from . import human_bytes, make_source, print_json, progress, source_options, warn
+from .inspect import size_breakdown
 
 PRESETS = {
     "q4_0": "4 bits a weight, one scale for 32 (the default).",
@@ -83,15 +85,19 @@ def quantize(
     if target.resolve() == Path(checkpoint).resolve():
         raise ConfigError("the blob would overwrite its checkpoint", "name another file with -o")
     writer.write(target, result.data)
+    too_large = fits_nowhere(result.data)
+    if too_large is not None:
+        result.warnings.append(f"fits no known board ({too_large})")
     warn(result.warnings)
     _report(result, target, as_json)
 
 
 def _report(result: pipeline.Result, target: Path, as_json: bool) -> None:
     checkpoint = result.source.checkpoint
-    info = {
+    info: dict[str, Any] = {
         "out": str(target),
         "bytes": len(result.data),
+        "parts": size_breakdown(result.content, len(result.data)),
         "arch": checkpoint.arch,
         "parameters": int(sum(t.size for t in checkpoint.tensors.values())),
         "left_out": checkpoint.left_out,
@@ -105,6 +111,7 @@ def _report(result: pipeline.Result, target: Path, as_json: bool) -> None:
         click.echo(f"left out: {line}")
     if result.pruning:
         click.echo("pruned: " + ", ".join(f"{k} {_short(v)}" for k, v in result.pruning.items()))
+    click.echo("bytes: " + ", ".join(f"{part} {size:,}" for part, size in info["parts"].items()))
     click.echo(f"{target}: {human_bytes(len(result.data))}, {info['parameters']:,} parameters, {checkpoint.arch}")
 
 
