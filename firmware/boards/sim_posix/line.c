@@ -82,24 +82,6 @@ const char *line_open_tcp(sim_line *line, uint16_t port)
     return NULL;
 }
 
-/* One host at a time: who comes second is told so. */
-static void welcome_host(sim_line *line)
-{
-    static const char busy[] = "busy: another host is connected\r\n";
-    const int yes = 1;
-    const int fd = line->listener >= 0 ? accept(line->listener, NULL, NULL) : -1;
-    if (fd < 0)
-        return;
-    if (line->in >= 0) {
-        (void)!write(fd, busy, sizeof busy - 1);
-        (void)close(fd);
-        return;
-    }
-    unblock(fd);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    line->in = line->out = fd;
-}
-
 static void hang_up(sim_line *line)
 {
     if (line->listener < 0) {
@@ -108,6 +90,33 @@ static void hang_up(sim_line *line)
     }
     (void)close(line->in);
     line->in = line->out = -1;
+}
+
+/* Whether the other side has closed and left nothing to read. */
+static bool gone(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* One host at a time: who comes second is told so. */
+static void welcome_host(sim_line *line)
+{
+    static const char busy[] = "busy: another host is connected\r\n";
+    const int yes = 1;
+    const int fd = line->listener >= 0 ? accept(line->listener, NULL, NULL) : -1;
+    if (fd < 0)
+        return;
+    if (line->in >= 0 && gone(line->in))
+        hang_up(line); /* it left before this one came */
+    if (line->in >= 0) {
+        (void)!write(fd, busy, sizeof busy - 1);
+        (void)close(fd);
+        return;
+    }
+    unblock(fd);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    line->in = line->out = fd;
 }
 
 size_t line_read(sim_line *line, uint8_t *data, size_t cap)
