@@ -130,5 +130,5 @@ def _probe(source: pipeline.SourceOptions, text_path: Path, as_json: bool) -> No
     if not rows:
         click.echo("nothing is undecided: every fact was read or given")
     for row in rows:
-        facts = ", ".join(f"{k} {v}" for k, v in row["options"].items())
+        facts = ", ".join(f"{k} {v}" for k, v in row["options"].items()) or "as assumed"
         click.echo(f"{row['perplexity']:12.3f}  {facts}")
