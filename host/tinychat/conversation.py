@@ -9,7 +9,7 @@ from .device import ConversationLostError, Device
 from .errors import ChatError
 from .escalate import Escalation, Rule
 from .reply import Reply, Token
-from .settings import checked
+from .settings import checked, setting_names
 
 #: What a person types -> name of the sampling option.
 KEYS = {
@@ -164,7 +164,7 @@ class Conversation:
 
     def save(self) -> None:
         """Stores this chat's sampling options on the device."""
-        self.device.set(**{k: v for k, v in self.options.items() if k != "seed"})
+        self.device.set(**{k: v for k, v in self.options.items() if k in setting_names()})
 
 
 def _seed(value: str) -> int:
