@@ -86,6 +86,8 @@ class ChatConsole:
                     self._turn(text)
             except ChatError as err:
                 self._error(err)
+            except KeyboardInterrupt:  # between a reply's end and the next prompt
+                self._notice("Ctrl-D leaves")
 
     # ---- a turn ---------------------------------------------------------------------------------
 
