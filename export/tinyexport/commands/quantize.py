@@ -9,7 +9,7 @@ import click
 
 from .. import pipeline
 from ..blob import writer
-from ..errors import ConfigError
+from ..errors import ConfigError, RuntimeFault
 from ..plan import fits_nowhere
 from . import human_bytes, make_source, print_json, progress, source_options, warn
 from .inspect import size_breakdown
@@ -85,11 +85,19 @@ def quantize(
     if target.resolve() == Path(checkpoint).resolve():
         raise ConfigError("the blob would overwrite its checkpoint", "name another file with -o")
     writer.write(target, result.data)
-    too_large = fits_nowhere(result.data)
+    warn(_with_plan(result))
+    _report(result, target, as_json)
+
+
+def _with_plan(result: pipeline.Result) -> list[str]:
+    """The warnings, and one when no known board holds the blob; planning needs the compiled runtime, exporting not."""
+    try:
+        too_large = fits_nowhere(result.data)
+    except RuntimeFault:
+        return result.warnings
     if too_large is not None:
         result.warnings.append(f"fits no known board ({too_large})")
-    warn(result.warnings)
-    _report(result, target, as_json)
+    return result.warnings
 
 
 def _report(result: pipeline.Result, target: Path, as_json: bool) -> None:
