@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..archs import ArchOptions
+from ..blob.schema import MAGIC
 from ..errors import BlobError
 from ..pipeline import SourceOptions
 
@@ -59,6 +60,14 @@ def make_source(checkpoint: str, values: dict[str, Any]) -> SourceOptions:
         names=values.pop("names"),
     )
     return SourceOptions(checkpoint, values.pop("config"), values.pop("tokenizer"), arch)
+
+
+def is_blob(path: Path) -> bool:
+    """Whether a file begins as a blob does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def read_blob(path: Path) -> bytes:

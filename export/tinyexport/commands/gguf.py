@@ -10,10 +10,9 @@ import numpy as np
 
 from .. import gguf_out, gguf_vocab, pipeline
 from ..blob import reader
-from ..blob.schema import MAGIC
 from ..errors import ConfigError
 from ..spec import ModelSpec
-from . import make_source, read_blob, source_options
+from . import is_blob, make_source, read_blob, source_options
 
 _Model = tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab, str]
 
@@ -44,7 +43,6 @@ def gguf(path: str, out: Path, kind: str, **values: Any) -> None:
     source = make_source(path, values)
     if file.exists() and out.resolve() == file.resolve():
         raise ConfigError("the GGUF would overwrite its source", "name another file with -o")
-    is_blob = file.is_file() and file.open("rb").read(4) == MAGIC
-    spec, tensors, vocab, name = _from_blob(file) if is_blob else _from_checkpoint(source)
+    spec, tensors, vocab, name = _from_blob(file) if is_blob(file) else _from_checkpoint(source)
     gguf_out.write(spec, tensors, vocab, out, kind=kind, name=name)
     click.echo(f"{out}: {out.stat().st_size:,} B")

@@ -10,9 +10,9 @@ import click
 
 from .. import archs, loaders, pipeline
 from ..blob import reader
-from ..blob.schema import MAGIC, tensor_bytes
+from ..blob.schema import tensor_bytes
 from ..blob.writer import BlobContent
-from . import human_bytes, make_source, print_json, read_blob, source_options
+from . import human_bytes, is_blob, make_source, print_json, read_blob, source_options
 from .checkpoint_report import print_report
 
 _PARTS = {"ATTN": ("wq", "wk", "wv", "wo"), "FFN": ("w_gate", "w_up", "w_down"), "EMBED": ("tok_embed", "pos_embed")}
@@ -106,7 +106,7 @@ def _print_blob(facts: dict[str, Any]) -> None:
 def inspect(path: str, as_json: bool, **values: Any) -> None:
     """Show what a blob holds, or what a checkpoint's tensors are taken for."""
     file = Path(path)
-    if file.is_file() and file.open("rb").read(4) == MAGIC:
+    if is_blob(file):
         facts = blob_facts(read_blob(file))
         print_json(facts) if as_json else _print_blob(facts)
         return
