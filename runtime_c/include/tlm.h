@@ -110,14 +110,15 @@ typedef struct tlm_config {
 /* Full context, KV i8, batch 16, apart, whole vocabulary at once, no repack, best backend, one thread. */
 void tlm_config_default(tlm_config *config, const tlm_model *model);
 
-/* What a session takes. Blocks are indivisible; tlm_session_init places them, largest first, in the pieces.
+/* What a session takes. Blocks are indivisible; tlm_session_init places them, largest first, each in the smallest
+ * piece with room: their order does not matter, and where one piece is slow and large the others are filled first.
  * When one piece is given, `total` bytes at 64-byte alignment are enough; what precedes the first multiple of 64
  * in a piece is not used. */
 typedef struct tlm_need {
     size_t total;         /* sum of all blocks below, each rounded up to 64 */
     size_t state;         /* activations for one token, head chunk, page table: one block */
     size_t batch_scratch; /* one block; 0 when batch_in_pages or batch == 1 */
-    size_t page;          /* bytes of a KV page: TLM_PAGE positions of all layers */
+    size_t page;          /* bytes of a KV page: TLM_PAGE positions of a layer, the widest decides */
     uint32_t pages;       /* number of pages, each a block of its own */
     size_t repack;        /* one block; 0 unless granted */
 } tlm_need;

@@ -17,7 +17,7 @@ typedef struct tlm_widths {
 struct tlm_session {
     const tlm_model *model;
     struct tlm_kernels *kernels;
-    void **pages;                /* [n_pages] */
+    void **pages;                /* [n_layers][n_pages] */
     const void *const *repacked; /* by tensor id, NULL entries stay in the blob; NULL without a grant */
     uint8_t *single, *batch;     /* scratch for one token, and for max_batch (NULL: in pages, or none) */
     float *logits;               /* [head_rows] */
@@ -25,7 +25,8 @@ struct tlm_session {
     size_t attn_bytes, page_bytes;
     tlm_widths widths;
     tlm_parallel parallel;
-    uint32_t n_pages, run_end[TLM_MAX_PIECES]; /* pages of a piece lie side by side: run i ends before run_end[i] */
+    uint32_t n_pages;                 /* of a layer */
+    uint32_t run_end[TLM_MAX_PIECES]; /* pages of a piece lie side by side: run i ends before the run_end[i]-th */
     uint32_t context, max_batch, head_rows, position;
     uint8_t kv_type;
     bool batch_in_pages;

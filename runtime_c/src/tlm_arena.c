@@ -1,7 +1,19 @@
-/* First fit, largest block first. Sizes are multiples of TLM_ARENA_ALIGN. */
+/* Largest block first, smallest piece first. Sizes are multiples of TLM_ARENA_ALIGN. */
 #include "tlm_arena.h"
 
 #include <string.h>
+
+/* In rising order of size. */
+static void insert(tlm_arena *arena, uint8_t *base, size_t bytes)
+{
+    uint32_t n = arena->n++;
+    for (; n > 0 && arena->left[n - 1u] > bytes; n--) {
+        arena->at[n] = arena->at[n - 1u];
+        arena->left[n] = arena->left[n - 1u];
+    }
+    arena->at[n] = base;
+    arena->left[n] = bytes;
+}
 
 bool tlm_arena_init(tlm_arena *arena, const tlm_mem *pieces, uint32_t n)
 {
@@ -9,15 +21,13 @@ bool tlm_arena_init(tlm_arena *arena, const tlm_mem *pieces, uint32_t n)
         return false;
     }
     memset(arena, 0, sizeof *arena);
-    arena->n = n;
     for (uint32_t i = 0; i < n; i++) {
         const size_t skip = (size_t)(-(uintptr_t)pieces[i].base & (TLM_ARENA_ALIGN - 1u));
         if (pieces[i].base == NULL && pieces[i].bytes != 0) {
             return false;
         }
         if (pieces[i].bytes > skip) {
-            arena->at[i] = (uint8_t *)pieces[i].base + skip;
-            arena->left[i] = pieces[i].bytes - skip;
+            insert(arena, (uint8_t *)pieces[i].base + skip, pieces[i].bytes - skip);
         }
     }
     return true;

@@ -7,7 +7,7 @@
 enum { TLM_ARENA_ALIGN = 64 };
 
 typedef struct tlm_arena {
-    uint8_t *at[TLM_MAX_PIECES];
+    uint8_t *at[TLM_MAX_PIECES]; /* smallest piece first */
     size_t left[TLM_MAX_PIECES];
     uint32_t n;
 } tlm_arena;
@@ -24,7 +24,7 @@ typedef struct tlm_page_run {
 /* false: no pieces, too many, or a NULL one that is not empty. */
 bool tlm_arena_init(tlm_arena *arena, const tlm_mem *pieces, uint32_t n_pieces);
 
-/* Largest block first, each into the first piece with room. at[] of an empty block is NULL. false: no room. */
+/* Largest block first, each into the smallest piece with room. at[] of an empty block is NULL. false: no room. */
 bool tlm_arena_place(tlm_arena *arena, const tlm_need *need, uint8_t *at[TLM_BLOCKS],
                      tlm_page_run runs[TLM_MAX_PIECES]);
 

@@ -100,11 +100,11 @@ static bool attend(const attn_job *job, uint32_t b, uint32_t head0, uint32_t hea
     tlm_attn a;
     a.q = job->q + (size_t)b * job->stride;
     a.out = job->out + (size_t)b * job->stride;
-    a.pages = s->pages;
-    a.k = batch->kv + job->kv.k;
-    a.v = batch->kv + job->kv.v;
-    a.ks = batch->kv + job->kv.ks;
-    a.vs = batch->kv + job->kv.vs;
+    a.pages = batch->pages;
+    a.k = job->kv.k;
+    a.v = job->kv.v;
+    a.ks = job->kv.ks;
+    a.vs = job->kv.vs;
     a.head_dim = batch->spec->head_dim;
     a.n_heads = batch->spec->n_heads;
     a.n_kv_heads = job->n_kv_heads;
@@ -136,7 +136,7 @@ static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const float
     tlm_kv_store_fn *store = batch->k->kv_store[s->kv_type];
     for (uint32_t b = 0; b < batch->n; b++) {
         const uint32_t position = batch->position + b, slot = position % TLM_PAGE;
-        uint8_t *page = (uint8_t *)s->pages[position / TLM_PAGE] + batch->kv;
+        uint8_t *page = batch->pages[position / TLM_PAGE];
         const size_t at = (size_t)b * stride;
         TLM_CHECK(TLM_ERR_NUMERIC, store(k + at, job->n_kv_heads, batch->spec->head_dim, false, page + job->kv.k,
                                          (uint16_t *)(void *)(page + job->kv.ks), slot));
@@ -194,7 +194,6 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     tlm_kv_layout_of(batch->s->kv_type, layer->n_kv_heads, spec->head_dim, &job.kv);
     TLM_TRY(store_kv(batch, &job, k, v, kv_stride));
     TLM_TRY(attention_over_cache(&job));
-    batch->kv += job.kv.bytes;
 
     const tlm_rows mixed = block_input(batch, batch->at.h, batch->at.h, q_dim, layer->attn_sub_norm, TLM_NO_TENSOR);
     const tlm_matrix out = {layer->wo, layer->bo, batch->at.f, batch->s->widths.dim};
@@ -229,11 +228,11 @@ static tlm_err feed_forward(const tlm_batch *batch, const tlm_layer_rec *layer)
 
 tlm_err tlm_forward(tlm_batch *batch, const uint32_t *ids)
 {
-    batch->kv = 0;
     embed(batch, ids);
     prepare_rope(batch);
     for (uint32_t i = 0; i < batch->spec->n_layers; i++) {
         const tlm_layer_rec *layer = &batch->s->model->layers[i];
+        batch->pages = batch->s->pages + (size_t)i * batch->s->n_pages;
         TLM_TRY(attention(batch, layer));
         TLM_TRY(feed_forward(batch, layer));
     }

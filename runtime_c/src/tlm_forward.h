@@ -11,7 +11,7 @@ typedef struct tlm_batch {
     const tlm_kernels *k;
     tlm_scratch at;
     uint32_t n, position; /* tokens, and where the first one stands */
-    size_t kv;            /* this layer's offset in a KV page */
+    void *const *pages;   /* this layer's KV pages */
 } tlm_batch;
 
 /* Runs n tokens through all layers: the KV cache holds them afterwards and at.x their last hidden states. */

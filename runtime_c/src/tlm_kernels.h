@@ -40,7 +40,7 @@ typedef struct tlm_input {
 
 /* One attention of one token, heads head0..head1-1, positions first..last (NUMERICS 16-18).
  *
- * KV pages. Page p holds positions 16p..16p+15 of all layers. Offsets name this layer's regions in a page.
+ * KV pages. Page p of a layer holds its positions 16p..16p+15. Offsets name the regions in a page.
  * Position t sits in slot t % 16. With kd = head_dim and kvh kv heads:
  *   K  f32 f16 i8: [kvh][kd][16]         i4: [kvh][(kd+1)/2][16], low nibble dim 2g as value+8,
  *                                             high nibble dim 2g+1 signed (pad dim: value 0)

@@ -72,13 +72,13 @@ void tlm_kv_layout_of(uint8_t kv_type, uint32_t n_kv_heads, uint32_t head_dim, t
 
 static uint64_t page_bytes(const tlm_model *model, uint8_t kv_type)
 {
-    uint64_t bytes = 0;
+    size_t most = 0;
     for (uint32_t i = 0; i < model->spec->n_layers; i++) {
         tlm_kv_layout layer;
         tlm_kv_layout_of(kv_type, model->layers[i].n_kv_heads, model->spec->head_dim, &layer);
-        bytes += layer.bytes;
+        most = layer.bytes > most ? layer.bytes : most;
     }
-    return align_up(bytes);
+    return align_up(most);
 }
 
 uint32_t tlm_head_granule(uint8_t type)
@@ -198,7 +198,7 @@ tlm_err tlm_session_need_with(const tlm_model *model, const tlm_config *config, 
     TLM_CHECK(TLM_ERR_ARG, model != NULL && config != NULL && need != NULL);
     TLM_TRY(check_config(model, config));
     measure_widths(model, &widths);
-    const uint32_t pages = (config->context + TLM_PAGE - 1u) / TLM_PAGE;
+    const uint32_t pages = model->spec->n_layers * ((config->context + TLM_PAGE - 1u) / TLM_PAGE);
     const uint64_t page = page_bytes(model, (uint8_t)config->kv_type);
     const uint64_t state_bytes = state_place(model, config, kernels, pages, NULL, &block);
     const uint64_t batch = config->batch == 1u || config->batch_in_pages
@@ -225,12 +225,20 @@ tlm_err tlm_session_need(const tlm_model *model, const tlm_config *config, tlm_n
 
 /* ---- init ---- */
 
+/* Where the `index`-th page in memory has its pointer: the pages of all layers for 16 positions follow one another,
+ * so that those not yet used lie side by side. */
+static void **page_at(const tlm_session *s, uint32_t index)
+{
+    const uint32_t layers = s->model->spec->n_layers;
+    return &s->pages[(size_t)(index % layers) * s->n_pages + index / layers];
+}
+
 static void fill_page_table(tlm_session *s, const tlm_page_run runs[TLM_MAX_PIECES])
 {
     uint32_t page = 0;
     for (uint32_t i = 0; i < TLM_MAX_PIECES; i++) {
         for (uint32_t k = 0; k < runs[i].count; k++) {
-            s->pages[page++] = runs[i].base + (size_t)k * s->page_bytes;
+            *page_at(s, page++) = runs[i].base + (size_t)k * s->page_bytes;
         }
         s->run_end[i] = page;
     }
@@ -262,7 +270,7 @@ tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_
     s->page_bytes = need.page;
     measure_widths(model, &s->widths);
     s->parallel = config->parallel;
-    s->n_pages = need.pages;
+    s->n_pages = need.pages / model->spec->n_layers;
     s->context = config->context;
     s->max_batch = config->batch;
     s->head_rows = head_rows(model, config);
@@ -286,7 +294,7 @@ tlm_err tlm_session_init(tlm_session *session, const tlm_model *model, const tlm
 
 /* ---- use ---- */
 
-/* The longest row of pages side by side among those from `first` on. */
+/* The longest row of pages side by side among those from the `first` in memory on. */
 static uint8_t *free_pages(const tlm_session *s, uint32_t first, uint32_t *count)
 {
     uint8_t *best = NULL;
@@ -296,7 +304,7 @@ static uint8_t *free_pages(const tlm_session *s, uint32_t first, uint32_t *count
         const uint32_t from = tlm_max_u32(start, first), end = s->run_end[i];
         if (end > from && end - from > *count) {
             *count = end - from;
-            best = (uint8_t *)s->pages[from];
+            best = *page_at(s, from);
         }
         start = end;
     }
@@ -310,7 +318,7 @@ uint32_t tlm_session_batch(const tlm_session *s, uint32_t position, uint32_t wan
     for (; n > 1u && s->batch_in_pages; n--) {
         uint32_t pages;
         tlm_scratch parts;
-        *scratch = free_pages(s, (position + n - 1u) / TLM_PAGE + 1u, &pages);
+        *scratch = free_pages(s, ((position + n - 1u) / TLM_PAGE + 1u) * s->model->spec->n_layers, &pages);
         if ((uint64_t)pages * s->page_bytes >= tlm_scratch_place(&s->widths, n, NULL, &parts)) {
             break;
         }

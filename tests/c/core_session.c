@@ -9,7 +9,8 @@ static void exact_need(const tlm_model *m, tlm_config c)
     tlm_session s;
     CHECK(tlm_session_need(m, &c, &need) == TLM_OK);
     CHECK(need.total == need.state + need.batch_scratch + need.page * need.pages + need.repack);
-    CHECK(need.pages == (c.context + 15u) / 16u && (need.batch_scratch == 0) == (c.batch == 1u || c.batch_in_pages));
+    CHECK(need.pages == (c.context + 15u) / 16u * m->spec->n_layers);
+    CHECK((need.batch_scratch == 0) == (c.batch == 1u || c.batch_in_pages));
     tlm_mem piece = {guarded(need.total), need.total};
     CHECK(tlm_session_init(&s, m, &c, &piece, 1) == TLM_OK);
     (void)run_random(&s, m, c.context, 3);
