@@ -139,10 +139,8 @@ static uint16_t start_sampler(chat *c, const chat_request *r)
 /* A grammar alone says where its reply ends: stop strings do not cut it. */
 static void start_grammar(chat *c, const chat_request *r)
 {
-    if (r->grammar_bytes > 0)
-        memcpy(c->sink.work, r->grammar, r->grammar_bytes);
-    grammar_begin(&c->grammar, &c->model, c->sink.work, r->grammar_bytes, c->first > base(c),
-                  (r->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
+    grammar_begin(&c->grammar, &c->model, r->grammar, r->grammar_bytes, c->sink.work, TLM_ENCODE_WORK(c->sink.text_cap),
+                  c->first > base(c), (r->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
     c->sampler.allowed = r->grammar_bytes > 0 ? grammar_allowed : NULL;
     c->sampler.allowed_ctx = &c->grammar;
 }

@@ -57,7 +57,7 @@ typedef struct chat {
     void *clock_ctx;
     tlm_sampler sampler;
     reply_text reply;
-    grammar grammar; /* its table lies in sink.work, which is free while a reply is written */
+    grammar grammar; /* lives in sink.work, which is free while a reply is written */
     uint32_t flags, max_tokens;
     uint32_t first, n_tokens; /* where in ids the reply begins; its tokens */
     uint32_t evaluate_from;   /* position before the prompt, for progress */

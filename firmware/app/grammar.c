@@ -62,9 +62,9 @@ bool grammar_valid(const uint8_t *table, size_t bytes)
     return true;
 }
 
-static uint16_t step(const uint8_t *table, uint16_t state, uint8_t byte)
+static uint16_t step(const void *ctx, uint16_t state, uint8_t byte)
 {
-    const uint8_t head = table[state];
+    const uint8_t *table = ctx, head = table[state];
     if ((head & CHAIN) != 0)
         return table[state + 1u] == byte ? (uint16_t)(state + 2u) : (uint16_t)DEAD;
     const uint8_t *edge = table + state + 1u;
@@ -76,53 +76,25 @@ static uint16_t step(const uint8_t *table, uint16_t state, uint8_t byte)
 
 /* ---- tokens ---------------------------------------------------------------------------------------- */
 
-/* The bytes that `id` adds to the reply: what a decoder of its own makes of it, a cut character included. */
-static size_t bytes_of(const grammar *g, uint32_t id, char *out, size_t cap, bool *started)
+void grammar_begin(grammar *g, const tlm_model *model, const void *table, size_t bytes, void *work, size_t cap,
+                   bool continues, bool stops)
 {
-    tlm_decoder decoder;
-    size_t n = 0;
-    tlm_decoder_init(&decoder, false);
-    decoder.started = g->started;
-    if (tlm_decode(&decoder, g->model, id, out, cap, &n) != TLM_OK)
-        return 0;
-    *started = decoder.started;
-    return n + tlm_decode_end(&decoder, out + n, cap - n);
-}
-
-/* The state after `id`, DEAD when it may not stand here. A token without text leads nowhere: it could go on for ever. */
-static uint16_t after(const grammar *g, uint32_t id, bool *started)
-{
-    char text[TLM_MAX_PIECE + 8u];
-    const size_t n = bytes_of(g, id, text, sizeof text, started);
-    uint16_t state = n > 0 ? g->state : (uint16_t)DEAD;
-    for (size_t i = 0; i < n && state != DEAD; i++)
-        state = step(g->table, state, (uint8_t)text[i]);
-    return state;
-}
-
-void grammar_begin(grammar *g, const tlm_model *model, const void *table, size_t bytes, bool continues, bool stops)
-{
-    g->model = model;
-    g->table = bytes > 0 ? table : NULL;
-    g->bytes = (uint16_t)bytes;
-    g->state = 1;
-    g->started = continues;
+    if (bytes > 0)
+        memcpy(work, table, bytes);
+    g->table = bytes > 0 ? work : NULL;
     g->stops = stops;
+    tlm_walk_init(&g->walk, model, step, g->table, 1, continues, (uint8_t *)work + bytes, cap - bytes);
 }
 
 bool grammar_allowed(void *ctx, uint32_t id)
 {
-    const grammar *g = ctx;
-    bool started;
-    if (g->stops && tlm_is_stop_id(g->model, id))
-        return (g->table[g->state] & ACCEPT) != 0;
-    return after(g, id, &started) != DEAD;
+    grammar *g = ctx;
+    if (g->stops && tlm_is_stop_id(g->walk.model, id))
+        return (g->table[g->walk.state] & ACCEPT) != 0;
+    return tlm_walk_allows(&g->walk, id);
 }
 
 bool grammar_take(grammar *g, uint32_t id)
 {
-    bool started = g->started;
-    g->state = after(g, id, &started);
-    g->started = started;
-    return g->table[g->state] == ACCEPT; /* no edge, no chain */
+    return g->table[tlm_walk_take(&g->walk, id)] == ACCEPT; /* no edge, no chain */
 }

@@ -203,6 +203,32 @@ uint32_t tlm_eos(const tlm_model *model);
 /* Id of the piece with exactly these bytes, or TLM_NO_TOKEN. May walk the vocabulary: not for a loop. */
 uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len);
 
+/* ---- which ids an automaton allows --------------------------------------------------------------- */
+
+/* The state after one more byte of text, 0 when it may not stand there. States are the caller's, 1..65535. */
+typedef uint16_t (*tlm_step)(const void *ctx, uint16_t state, uint8_t byte);
+
+/* An automaton over the text of a reply, asked about ids (a tlm_sampler's `allowed`). An id's text is what tlm_decode
+ * would give, a cut character included. */
+typedef struct tlm_walk {
+    const tlm_model *model;
+    tlm_step step;
+    const void *ctx;
+    uint16_t state;
+    bool started;     /* as in tlm_decoder */
+    uint8_t *refused; /* private: a bit a symbol */
+} tlm_walk;
+
+/* `work`: tlm_walk_work bytes (a bit a piece, or none) that stay the walk's; with less it is only slower. */
+size_t tlm_walk_work(const tlm_model *model);
+void tlm_walk_init(tlm_walk *walk, const tlm_model *model, tlm_step step, const void *ctx, uint16_t state, bool started,
+                   void *work, size_t bytes);
+/* Does the text of `id` keep the automaton alive? No for an id without text: it could go on for ever. Fast when asked in
+ * rising order. */
+bool tlm_walk_allows(tlm_walk *walk, uint32_t id);
+/* Takes an id that was allowed. The new state, 0 when it was not. */
+uint16_t tlm_walk_take(tlm_walk *walk, uint32_t id);
+
 /* ---- sampler ------------------------------------------------------------------------------------- */
 
 typedef struct tlm_sampling {

@@ -133,11 +133,11 @@ static float penalised(const tlm_sampler *s, uint32_t id, float l)
 /* An id whose plain logit would enter the heap. A penalty only lowers it. */
 static tlm_err offer(tlm_sampler *s, uint32_t id, float raw)
 {
-    const float l = penalised(s, id, raw);
-    const uint64_t rank = rank_of(l, id);
     if (s->allowed != NULL && !s->allowed(s->allowed_ctx, id)) {
         return TLM_OK;
     }
+    const float l = penalised(s, id, raw);
+    const uint64_t rank = rank_of(l, id);
     TLM_CHECK(TLM_ERR_NUMERIC, (tlm_bits(l) & TLM_ABS_MASK) < TLM_INF_BITS);
     if (s->n < s->cap) {
         sift_up(s, s->n++, rank, raw);

@@ -196,6 +196,20 @@ static tlm_err copy_out(const uint8_t *s, size_t n, char *out, size_t cap, size_
     return TLM_OK;
 }
 
+/* Text of a piece that follows from merges. */
+static tlm_err spell_out(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len)
+{
+    tlm_tok_spelling spelling = {{id}, 1, TLM_OK};
+    uint8_t byte;
+    for (*len = 0; tlm_tok_spell(tok, &spelling, &byte); (*len)++) {
+        if (*len == cap) {
+            return TLM_ERR_OVERFLOW;
+        }
+        out[*len] = byte;
+    }
+    return spelling.err;
+}
+
 /* Text of an ordinary piece; empty for an id that only pads the embedding. */
 static tlm_err plain_piece(const tlm_tok *tok, uint32_t id, char *out, size_t cap, size_t *len)
 {
@@ -204,7 +218,7 @@ static tlm_err plain_piece(const tlm_tok *tok, uint32_t id, char *out, size_t ca
         return TLM_OK;
     }
     if (tlm_tok_has(tok, TLM_TOK_FLAG_DERIVED)) {
-        return tlm_tok_derive(tok, id, (uint8_t *)out, cap, len);
+        return spell_out(tok, id, (uint8_t *)out, cap, len);
     }
     size_t n;
     const uint8_t *text = tlm_tok_text(tok, id, &n);
@@ -263,7 +277,7 @@ uint32_t tlm_token_id(const tlm_model *model, const char *piece, size_t len)
     for (uint32_t id = 0; id < tok.rec->n_pieces; id++) {
         uint8_t text[TLM_MAX_PIECE];
         size_t n;
-        if (tlm_tok_derive(&tok, id, text, len, &n) == TLM_OK && n == len && memcmp(text, piece, len) == 0) {
+        if (spell_out(&tok, id, text, len, &n) == TLM_OK && n == len && memcmp(text, piece, len) == 0) {
             return id;
         }
     }
@@ -351,22 +365,20 @@ tlm_err tlm_decode(tlm_decoder *decoder, const tlm_model *model, uint32_t id, ch
     }
     (void)tlm_tok_open(model, &tok);
     const tlm_tok_special_rec *special = tlm_tok_special_of(&tok, id);
-    if (special != NULL && (special->flags & TLM_TOK_SPECIAL_FLAG_HIDDEN) != 0) {
+    if (tlm_tok_is_hidden(special)) {
         return TLM_OK;
     }
     tlm_decoder next = *decoder;
     text_out to = {out, cap, 0};
-    bool strip = tlm_tok_has(&tok, TLM_TOK_FLAG_STRIP_FIRST) && !next.started && id != tok.rec->unk;
-    size_t skip = strip && n > 0 && piece[0] == ' ' ? 1 : 0;
+    const bool drop = tlm_tok_strips(&tok, id, next.started) && n > 0 && piece[0] == ' ';
     next.per_byte = tlm_tok_has(&tok, TLM_TOK_FLAG_FFFD_PER_BYTE);
-    if (tlm_tok_has(&tok, TLM_TOK_FLAG_JOIN_WORDS) && next.started) {
+    if (tlm_tok_joins(&tok, next.started)) {
         feed(&next, &to, ' ');
     }
-    for (size_t i = skip; i < n; i++) {
+    for (size_t i = drop ? 1 : 0; i < n; i++) {
         feed(&next, &to, (uint8_t)piece[i]);
     }
-    /* sentencepiece drops a space of each piece until there is text, or of the first piece only */
-    next.started = next.started || n > (tlm_tok_has(&tok, TLM_TOK_FLAG_TRIM) ? skip : 0);
+    next.started = next.started || tlm_tok_starts(&tok, n, drop);
     if (to.n > cap) {
         return TLM_ERR_OVERFLOW; /* nothing happened: the same id may be fed again with more room */
     }

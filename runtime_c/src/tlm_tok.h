@@ -41,9 +41,40 @@ static inline bool tlm_tok_has(const tlm_tok *tok, uint32_t flag)
     return (tok->rec->flags & flag) != 0;
 }
 
-uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i);
+static inline uint32_t tlm_tok_u16(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static inline uint32_t tlm_tok_u32(const uint8_t *p)
+{
+    return tlm_tok_u16(p) | tlm_tok_u16(p + 2) << 16;
+}
+
+/* Entry of a table of indices. In line: the searches below do little else. */
+static inline uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i)
+{
+    const uint8_t *table = tok->base + table_at;
+    switch (tok->rec->index_bytes) {
+    case 1:
+        return table[i];
+    case 2:
+        return tlm_tok_u16(table + 2 * (size_t)i);
+    default:
+        return tlm_tok_u32(table + 4 * (size_t)i);
+    }
+}
+
 /* Entry of the alphabet: TLM_NO_TOKEN when the byte has no symbol. */
-uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte);
+static inline uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte)
+{
+    if (tok->rec->alphabet_at == 0) {
+        return TLM_NO_TOKEN;
+    }
+    const uint32_t symbol = tlm_tok_index(tok, tok->rec->alphabet_at, byte);
+    return symbol < tok->rec->n_symbols ? symbol : TLM_NO_TOKEN;
+}
+
 /* Stored text of a symbol (not DERIVED). */
 const uint8_t *tlm_tok_text(const tlm_tok *tok, uint32_t symbol, size_t *len);
 /* Symbol with exactly this text among the sorted ones, or TLM_NO_TOKEN. O(log pieces). */
@@ -66,8 +97,38 @@ const tlm_tok_special_rec *tlm_tok_match(const tlm_tok *tok, const uint8_t *s, s
 /* The longest piece that starts at s in a normalised text and is never cut, or NULL. */
 const tlm_tok_special_rec *tlm_tok_inside(const tlm_tok *tok, const uint8_t *s, size_t n);
 
-/* Bytes of a piece that follows from merges (tlm_tok_bpe.c). */
-tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len);
+/* What a decoder does to the text of an id, which may follow other text (`started`): drop a space it begins with, put one
+ * before it, give nothing of it; and whether text was there after `read` bytes, of which a space was `dropped`. */
+static inline bool tlm_tok_strips(const tlm_tok *tok, uint32_t id, bool started)
+{
+    return tlm_tok_has(tok, TLM_TOK_FLAG_STRIP_FIRST) && !started && id != tok->rec->unk;
+}
+
+static inline bool tlm_tok_joins(const tlm_tok *tok, bool started)
+{
+    return tlm_tok_has(tok, TLM_TOK_FLAG_JOIN_WORDS) && started;
+}
+
+static inline bool tlm_tok_is_hidden(const tlm_tok_special_rec *special)
+{
+    return special != NULL && (special->flags & TLM_TOK_SPECIAL_FLAG_HIDDEN) != 0;
+}
+
+/* sentencepiece drops a space of each piece until there is text, or of the first piece only */
+static inline bool tlm_tok_starts(const tlm_tok *tok, size_t read, bool dropped)
+{
+    return read > (dropped && tlm_tok_has(tok, TLM_TOK_FLAG_TRIM) ? 1u : 0u);
+}
+
+/* A piece that follows from merges, byte by byte (tlm_tok_bpe.c): begin with {{id}, 1, TLM_OK}. */
+typedef struct tlm_tok_spelling {
+    uint32_t later[TLM_MAX_MERGE_DEPTH + 1u], depth; /* symbols still to come, the next one last */
+    tlm_err err;
+} tlm_tok_spelling;
+/* The next byte; false at the end, or at an error. */
+bool tlm_tok_spell(const tlm_tok *tok, tlm_tok_spelling *s, uint8_t *byte);
+/* Sets the bit of each symbol whose left part is `symbol`. */
+void tlm_tok_mark_made_of(const tlm_tok *tok, uint32_t symbol, uint8_t *bits);
 
 /* Where ids go. */
 typedef struct tlm_tok_out {

@@ -242,66 +242,58 @@ static uint32_t maker_of(const tlm_tok *tok, uint32_t symbol)
     return tlm_tok_index(tok, rec->made_at, symbol - rec->first_made);
 }
 
-/* Left symbol of a merge: the last one whose first merge is not behind it. */
+/* Left symbol of a merge: the last one whose first merge is not behind it. Halving without a branch to mispredict. */
 static uint32_t left_of(const tlm_tok *tok, uint32_t merge)
 {
-    uint32_t low = 0, high = tok->rec->n_symbols;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (tlm_tok_index(tok, tok->rec->left_at, middle) <= merge) {
-            low = middle;
-        } else {
-            high = middle;
-        }
+    uint32_t left = 0;
+    for (uint32_t n = tok->rec->n_symbols; n > 1; n -= n / 2) {
+        const uint32_t middle = left + n / 2;
+        left = tlm_tok_index(tok, tok->rec->left_at, middle) <= merge ? middle : left;
     }
-    return low;
+    return left;
 }
 
-/* The byte that a start symbol stands for; false when the symbol has no text. */
+/* The byte that a start symbol stands for; false when the symbol has no text. Most vocabularies number their bytes one
+ * after the other: that place is looked at first. */
 static bool letter_of(const tlm_tok *tok, uint32_t symbol, uint8_t *byte)
 {
     const uint8_t *letters = tok->base + tok->rec->letters_at;
-    uint32_t low = 0, high = 256;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2, found = tlm_tok_byte(tok, letters[middle]);
-        if (found == symbol) {
-            *byte = letters[middle];
-            return true;
+    uint32_t at = symbol - tlm_tok_byte(tok, letters[0]);
+    if (at >= 256u || tlm_tok_byte(tok, letters[at]) != symbol) {
+        at = 0;
+        for (uint32_t n = 256; n > 1; n /= 2) {
+            const uint32_t middle = at + n / 2;
+            at = tlm_tok_byte(tok, letters[middle]) <= symbol ? middle : at;
         }
-        if (found < symbol) {
-            low = middle + 1;
-        } else {
-            high = middle;
+    }
+    *byte = letters[at];
+    return tlm_tok_byte(tok, *byte) == symbol;
+}
+
+bool tlm_tok_spell(const tlm_tok *tok, tlm_tok_spelling *s, uint8_t *byte)
+{
+    while (s->depth > 0) {
+        const uint32_t symbol = s->later[--s->depth], merge = maker_of(tok, symbol);
+        if (merge < tok->rec->n_merges) {
+            if (s->depth == TLM_MAX_MERGE_DEPTH) {
+                s->err = TLM_ERR_FORMAT;
+                return false;
+            }
+            s->later[s->depth++] = tlm_tok_index(tok, tok->rec->pairs_at, 2 * merge);
+            s->later[s->depth++] = left_of(tok, merge);
+        } else if (letter_of(tok, symbol, byte)) {
+            return true;
         }
     }
     return false;
 }
 
-tlm_err tlm_tok_derive(const tlm_tok *tok, uint32_t id, uint8_t *out, size_t cap, size_t *len)
+void tlm_tok_mark_made_of(const tlm_tok *tok, uint32_t symbol, uint8_t *bits)
 {
-    uint32_t later[TLM_MAX_MERGE_DEPTH], depth = 0;
-    *len = 0;
-    for (;;) {
-        uint32_t merge = maker_of(tok, id);
-        if (merge < tok->rec->n_merges) {
-            if (depth == TLM_MAX_MERGE_DEPTH) {
-                return TLM_ERR_FORMAT;
-            }
-            later[depth++] = tlm_tok_index(tok, tok->rec->pairs_at, 2 * merge);
-            id = left_of(tok, merge);
-            continue;
-        }
-        uint8_t byte;
-        if (letter_of(tok, id, &byte)) {
-            if (*len == cap) {
-                return TLM_ERR_OVERFLOW;
-            }
-            out[(*len)++] = byte;
-        }
-        if (depth == 0) {
-            return TLM_OK;
-        }
-        id = later[--depth];
+    const uint32_t end = tlm_tok_index(tok, tok->rec->left_at, symbol + 1);
+    for (uint32_t merge = tlm_tok_index(tok, tok->rec->left_at, symbol); merge < end; merge++) {
+        const uint32_t made = result_of(tok, merge);
+        bits[made / 8u] = (uint8_t)(bits[made / 8u] | 1u << made % 8u);
     }
 }
 

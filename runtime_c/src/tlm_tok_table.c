@@ -13,42 +13,10 @@ bool tlm_tok_open(const tlm_model *model, tlm_tok *tok)
     return true;
 }
 
-static uint32_t read_u16(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t read_u32(const uint8_t *p)
-{
-    return read_u16(p) | read_u16(p + 2) << 16;
-}
-
-uint32_t tlm_tok_index(const tlm_tok *tok, uint32_t table_at, uint32_t i)
-{
-    const uint8_t *table = tok->base + table_at;
-    switch (tok->rec->index_bytes) {
-    case 1:
-        return table[i];
-    case 2:
-        return read_u16(table + 2 * (size_t)i);
-    default:
-        return read_u32(table + 4 * (size_t)i);
-    }
-}
-
-uint32_t tlm_tok_byte(const tlm_tok *tok, uint8_t byte)
-{
-    if (tok->rec->alphabet_at == 0) {
-        return TLM_NO_TOKEN;
-    }
-    uint32_t symbol = tlm_tok_index(tok, tok->rec->alphabet_at, byte);
-    return symbol < tok->rec->n_symbols ? symbol : TLM_NO_TOKEN;
-}
-
 static uint32_t text_end(const tlm_tok *tok, uint32_t symbol)
 {
     const uint8_t *ends = tok->base + tok->rec->ends_at;
-    return tok->rec->text_bytes <= 0xffffu ? read_u16(ends + 2 * (size_t)symbol) : read_u32(ends + 4 * (size_t)symbol);
+    return tok->rec->text_bytes <= 0xffffu ? tlm_tok_u16(ends + 2 * (size_t)symbol) : tlm_tok_u32(ends + 4 * (size_t)symbol);
 }
 
 const uint8_t *tlm_tok_text(const tlm_tok *tok, uint32_t symbol, size_t *len)
