@@ -7,6 +7,7 @@ None of this is in the tensors. In order of precedence: options, a `tinyexport.j
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from importlib import resources
@@ -24,7 +25,7 @@ else:
     import tomli as tomllib
 
 SIDE_FILE = "tinyexport.json"
-_SIDE_KEYS = {"name", "licence", "license", "attribution", "data", "chat", "sampling"}
+_SIDE_KEYS = {"name", "licence", "license", "attribution", "data", "chat", "sampling", "confidence"}
 _CHAT_KEYS = {"kind", "user_prefix", "reply_prefix", "turn_end", "stop", "add_bos"}
 SAMPLING_DEFAULTS: dict[str, float | int] = {
     "temperature": 0.8,
@@ -44,6 +45,7 @@ class TalkFacts:
     name: str
     licence: str = ""
     attribution: str = ""
+    confidence: str = ""
     chat: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     origin: str = "assumed"
@@ -97,6 +99,7 @@ def talk_facts(checkpoint: Checkpoint, folder: Path, fallback_name: str, eos_pie
         name=str(found.get("name", fallback_name)),
         licence=str(found.get("licence", found.get("license", ""))),
         attribution=str(found.get("attribution", "")),
+        confidence=str(found.get("confidence", "")),
         chat=dict(found.get("chat", {})),
         sampling=dict(found.get("sampling", {})),
         origin=origin,
@@ -137,6 +140,17 @@ def chat_spec(facts: TalkFacts, add_bos: bool, stop_ids: tuple[int, ...]) -> Cha
         repeat_window=int(values["repeat_window"]),
         max_tokens=int(values["max_tokens"]),
     )
+
+
+def confidence(text: str) -> str:
+    """The INFO value `confidence`: log-probabilities below which a reply is unsure, `MEAN` or `MEAN,MINIMUM`."""
+    try:
+        limits = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        limits = [math.nan]
+    if len(limits) > 2 or not all(math.isfinite(limit) and limit <= 0 for limit in limits):
+        raise ConfigError(f"{text!r} is no confidence threshold", "MEAN or MEAN,MINIMUM, at most 0, such as -1.43,-4.5")
+    return ",".join(f"{limit:g}" for limit in limits)
 
 
 def bos_fact(given: bool | None, from_tokenizer: bool | None, has_bos: bool, from_chat: Any = None) -> Fact:

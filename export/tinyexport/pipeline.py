@@ -18,7 +18,7 @@ from .archs import ArchOptions
 from .blob import writer
 from .blob.schema import MAX_TERNARY_COLS
 from .blob.writer import BlobContent
-from .chat_facts import TalkFacts, bos_fact, chat_spec, talk_facts
+from .chat_facts import TalkFacts, bos_fact, chat_spec, confidence, talk_facts
 from .errors import CheckpointError, ConfigError, QuantError
 from .loaders import RawCheckpoint
 from .policy import TERNARY_TYPES, TypePolicy, make_policy
@@ -63,6 +63,7 @@ class QuantizeOptions:
     kv_smooth: Path | None = None
     licence: str | None = None
     name: str | None = None
+    confidence: str | None = None
 
 
 @dataclass
@@ -164,6 +165,17 @@ def text_nll(data: bytes, text: str) -> tuple[float, int]:
     return score.nll_sum, score.tokens
 
 
+def prune_and_judge(source: Source, options: QuantizeOptions, progress: Progress) -> dict[str, Any]:
+    """`prune_source` by the text of `options`, and what that alone saved and cost: without the long work of
+    `calibrate` and `kv_smooth`, which would be done twice."""
+    assert options.prune_text is not None
+    text, held = hold_back(read_text(options.prune_text))
+    plain = dataclasses.replace(options, calibrate=None, kv_smooth=None)
+    whole = writer.build(make_content(source, plain, progress))
+    report = prune_source(source, text, options)
+    return report | pruning_cost(whole, writer.build(make_content(source, plain, progress)), held)
+
+
 def pruning_cost(before: bytes, after: bytes, held: str) -> dict[str, Any]:
     """What pruning saved and cost; both perplexities are a token of the old vocabulary, so that they compare."""
     cost: dict[str, Any] = {"bytes_before": len(before), "bytes": len(after), "bytes_saved": len(before) - len(after)}
@@ -199,6 +211,7 @@ def blob_info(source: Source, policy: TypePolicy, options: QuantizeOptions) -> d
         "arch": checkpoint.arch,
         "licence": options.licence or source.talk.licence or "unknown",
         "attribution": source.talk.attribution,
+        "confidence": confidence(options.confidence or source.talk.confidence),
         "facts": _compact(facts),
         "sources": _compact({name: digest[:HASH_DIGITS] for name, digest in checkpoint.sources.items()}),
         "types": _compact({"preset": policy.preset, **types}),
@@ -294,16 +307,11 @@ def assumed_warnings(facts: dict[str, Fact]) -> list[str]:
 def quantize(source: SourceOptions, options: QuantizeOptions, progress: Progress = no_progress) -> Result:
     """The whole way from a checkpoint to the bytes of a blob; writes nothing."""
     loaded = load_source(source)
-    pruning, whole, held = None, b"", ""
+    pruning = None
     if options.prune_text is not None:
-        text, held = hold_back(read_text(options.prune_text))
-        whole = writer.build(make_content(loaded, options, progress))
-        pruning = prune_source(loaded, text, options)
+        pruning = prune_and_judge(loaded, options, progress)
     content = make_content(loaded, options, progress)
-    data = writer.build(content)
-    if pruning is not None:
-        pruning |= pruning_cost(whole, data, held)
-    return Result(content, data, loaded, assumed_warnings(loaded.checkpoint.facts), pruning)
+    return Result(content, writer.build(content), loaded, assumed_warnings(loaded.checkpoint.facts), pruning)
 
 
 def default_output(path: str, preset: str) -> Path:

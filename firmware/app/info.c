@@ -2,7 +2,7 @@
 
 #include "app_parts.h"
 
-#define CLIP 127u /* bytes of a text in info_is: all ten fit APP_ROOM */
+#define CLIP 127u /* bytes of a text in info_is: all eleven fit APP_ROOM */
 
 static proto_span clipped(const char *text)
 {
@@ -65,6 +65,7 @@ void info_is(app_t *app, const proto_header *to)
     m.arch = fact(app, "arch");
     m.licence = fact(app, "licence");
     m.attribution = fact(app, "attribution");
+    m.confidence = fact(app, "confidence");
     m.flash_mode = clipped(facts.flash_mode);
     m.warning = clipped(facts.warning);
     m.blob_major = TLM_VERSION_MAJOR;

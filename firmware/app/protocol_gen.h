@@ -318,6 +318,7 @@ typedef struct proto_info_is {
     uint32_t slot_bytes; /* largest blob a slot takes */
     uint8_t benches; /* measurements of `bench` */
     uint64_t uptime_us; /* since boot */
+    proto_span confidence; /* `MEAN` or `MEAN,MINIMUM` of the blob: a reply with lower log-probabilities is unsure */
 } proto_info_is;
 
 typedef struct proto_pong {
@@ -551,6 +552,7 @@ typedef union proto_request {
     {PROTO_KIND_U32, offsetof(proto_info_is, slot_bytes)},                                           \
     {PROTO_KIND_U8, offsetof(proto_info_is, benches)},                                               \
     {PROTO_KIND_U64, offsetof(proto_info_is, uptime_us)},                                            \
+    {PROTO_KIND_SPAN, offsetof(proto_info_is, confidence)},                                          \
     {PROTO_KIND_U64, offsetof(proto_pong, uptime_us)},                                               \
     {PROTO_KIND_U16, offsetof(proto_pong, busy)},                                                    \
     {PROTO_KIND_SPAN, offsetof(proto_pong, data)},                                                   \
@@ -653,21 +655,21 @@ typedef union proto_request {
     {PROTO_PROBE, 2, 42},                                                                            \
     {PROTO_TOKENIZE, 2, 44},                                                                         \
     {PROTO_WELCOME, 12, 46},                                                                         \
-    {PROTO_INFO_IS, 39, 58},                                                                         \
-    {PROTO_PONG, 3, 97},                                                                             \
-    {PROTO_ACCEPTED, 5, 100},                                                                        \
-    {PROTO_PROGRESS, 2, 105},                                                                        \
-    {PROTO_TOKEN, 6, 107},                                                                           \
-    {PROTO_DONE, 17, 113},                                                                           \
-    {PROTO_OK, 0, 130},                                                                              \
-    {PROTO_SETTINGS, 14, 130},                                                                       \
-    {PROTO_SLOT_IS, 8, 144},                                                                         \
-    {PROTO_UPLOAD_IS, 6, 152},                                                                       \
-    {PROTO_BENCH_ROW, 4, 158},                                                                       \
-    {PROTO_PROBE_ROW, 4, 162},                                                                       \
-    {PROTO_TOKENS, 2, 166},                                                                          \
-    {PROTO_LOG, 2, 168},                                                                             \
-    {PROTO_ERROR, 4, 170},                                                                           \
+    {PROTO_INFO_IS, 40, 58},                                                                         \
+    {PROTO_PONG, 3, 98},                                                                             \
+    {PROTO_ACCEPTED, 5, 101},                                                                        \
+    {PROTO_PROGRESS, 2, 106},                                                                        \
+    {PROTO_TOKEN, 6, 108},                                                                           \
+    {PROTO_DONE, 17, 114},                                                                           \
+    {PROTO_OK, 0, 131},                                                                              \
+    {PROTO_SETTINGS, 14, 131},                                                                       \
+    {PROTO_SLOT_IS, 8, 145},                                                                         \
+    {PROTO_UPLOAD_IS, 6, 153},                                                                       \
+    {PROTO_BENCH_ROW, 4, 159},                                                                       \
+    {PROTO_PROBE_ROW, 4, 163},                                                                       \
+    {PROTO_TOKENS, 2, 167},                                                                          \
+    {PROTO_LOG, 2, 169},                                                                             \
+    {PROTO_ERROR, 4, 171},                                                                           \
 }
 
 #define PROTO_ERRORS_INIT {                                                                          \

@@ -132,7 +132,7 @@ def escalation_of(url: str | None, model: str | None, threshold: str | None) -> 
         return None
     if not model:
         raise click.UsageError("--escalate needs the name of the model there: --model NAME.")
-    return Escalation(url, model, Rule() if threshold is None else Rule.parse(threshold))
+    return Escalation(url, model, None if threshold is None else Rule.parse(threshold))
 
 
 def grammar_of(grammar: str | None, schema: str | None) -> bytes:
@@ -211,7 +211,9 @@ def cli() -> None:
     "--escalate", metavar="URL", help="Ask a bigger model there (OpenAI's interface) when the device is unsure."
 )
 @click.option("--model", metavar="NAME", help="With --escalate: the bigger model; $TINYCHAT_API_KEY is sent if set.")
-@click.option("--threshold", metavar="MEAN[,MIN]", help="With --escalate: unsure below these log-probabilities.")
+@click.option(
+    "--threshold", metavar="MEAN[,MIN]", help="With --escalate: unsure below these; the model's own when left out."
+)
 @click.option("--grammar", metavar="FILE", help="Every reply follows this grammar.")
 @click.option("--schema", metavar="FILE", help="Every reply is JSON after this JSON schema.")
 @click.option("--tokens", "stream", is_flag=True, help="With --json: also one object a token.")

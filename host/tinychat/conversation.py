@@ -41,7 +41,7 @@ class Conversation:
         grammar: automaton that every reply follows.
 
     Raises:
-        ChatError: `escalation` with a model that tells stories instead of answering.
+        ChatError: `escalation` with a model that tells stories instead of answering, or whose own threshold is damaged.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class Conversation:
                 "A model that continues texts has no replies to hand on.",
                 "--escalate is for chat models, without --raw",
             )
+        if escalation and escalation.rule is None:
+            escalation.rule = Rule.of_model(self.info.confidence)
 
     @property
     def story(self) -> bool:

@@ -20,7 +20,7 @@ from .reply import ReplyStats
 KEY_VARIABLE = "TINYCHAT_API_KEY"
 TIMEOUT_S = 60.0
 MAX_ANSWER = 1 << 20  # bytes
-DEFAULT_MEAN = -1.5  # nats a token; `tinyexport eval` tells what suits a model
+DEFAULT_MEAN = -1.5  # nats a token, for a model that does not say what suits it
 UNFINISHED = ("stopped", "taken", "error")
 
 
@@ -43,6 +43,16 @@ class Rule:
                 f"threshold can not be '{text}'.", "log-probabilities, at most 0: MEAN or MEAN,MINIMUM, such as -1.5,-6"
             )
         return cls(*limits)
+
+    @classmethod
+    def of_model(cls, text: str) -> Rule:
+        """What the device says of its model (`info_is.confidence`), or the default. Raises `ChatError` for nonsense."""
+        try:
+            return cls.parse(text) if text else cls()
+        except ChatError as err:
+            raise ChatError(
+                f"The model's own confidence {err.message}", "--threshold MEAN[,MIN] takes its place for this chat"
+            ) from None
 
     def doubt(self, stats: ReplyStats | None) -> str:
         """Why a reply is unsure, in words; "" when it is sure, or was not ended by the model itself."""
@@ -84,7 +94,7 @@ class Escalation:
     Args:
         url: base of an OpenAI-compatible interface, such as http://127.0.0.1:8080/v1, or its chat/completions.
         model: name of the model there.
-        rule: when a reply is handed on.
+        rule: when a reply is handed on; the model's own (`Rule.of_model`) when left out.
         timeout: seconds without a byte after which the endpoint is given up.
 
     Raises:
@@ -92,7 +102,7 @@ class Escalation:
     """
 
     def __init__(self, url: str, model: str, rule: Rule | None = None, timeout: float = TIMEOUT_S) -> None:
-        self.url, self.model, self.rule, self.timeout = _endpoint(url), model, rule or Rule(), timeout
+        self.url, self.model, self.rule, self.timeout = _endpoint(url), model, rule, timeout
         self._messages: list[dict[str, str]] = []
 
     def forget(self) -> None:
@@ -102,7 +112,7 @@ class Escalation:
     def review(self, prompt: str, text: str, stats: ReplyStats | None) -> Opinion | None:
         """The bigger model's answer when the device's reply `text` to `prompt` is unsure; else None. Never raises."""
         asked = {"role": "user", "content": _whole(prompt)}
-        why, opinion = self.rule.doubt(stats), None
+        why, opinion = (self.rule or Rule()).doubt(stats), None
         if why:
             opinion = self._ask(why, [*self._messages, asked])
         answer = opinion.text if opinion and opinion.text else text

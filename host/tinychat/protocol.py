@@ -302,6 +302,7 @@ slot u8            the one in use, or AUTO
 slot_bytes u32     largest blob a slot takes
 benches u8         measurements of `bench`
 uptime_us u64      since boot
+confidence str     `MEAN` or `MEAN,MINIMUM` of the blob: a reply with lower log-probabilities is unsure
 """),
     ),
     Message(

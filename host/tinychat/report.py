@@ -81,6 +81,8 @@ def _model_rows(facts: Info) -> dict[str, str]:
         "prefill": f"{facts.batch} tokens at once" + (", fewer as the context fills" if facts.batch_in_pages else ""),
         "store": slots,
     }
+    if facts.confidence:
+        rows["unsure"] = f"a reply below {facts.confidence} (log-probability: mean, lowest)"
     if facts.licence:
         rows["licence"] = facts.licence
     if facts.attribution:

@@ -3,9 +3,9 @@
     python tests/bench/grammar_cost.py MODEL.tlm...               # microseconds, on the simulator
     python tests/bench/grammar_cost.py --emulated MODEL.tlm...    # thousands of instructions, on an emulated RISC-V
 
-needs `pip install .` (or TINYCHAT_SIM and PYTHONPATH), for `--emulated` also QEMU and a compiler (`make emulators` names them).
-Prints one line a model: a token without a grammar, and what one adds where much is allowed (the sampler's candidates
-fill up early) and where little is (every id is asked about).
+needs `pip install .` (or TINYCHAT_SIM and PYTHONPATH), for `--emulated` also what `make emulators` needs. Prints
+one line a model: a token without a grammar, and what one adds where much is allowed (the sampler's candidates fill up
+early) and where little is (every id is asked about).
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ class FakeDevice:
     boot_text: str = ""
     error_in_reply: int = 0
     verify_error: int = 0
+    confidence: str = ""
 
     def __post_init__(self) -> None:
         self.boots = 0
@@ -297,6 +298,7 @@ class FakeDevice:
             position=self.position, kv_type=2, batch=16, batch_in_pages=0, head_rows=0, head_mode=0, threads=1,
             chat_kind=0 if self.story else 1, cache_line=64, cpu_mhz=240, memory_total=300_000, memory_used=200_000,
             heap_free=100_000, psram=0, slots=1, slot=0, slot_bytes=4_000_000, benches=2, uptime_us=self.uptime,
+            confidence=self.confidence,
         )  # fmt: skip
 
     def send_settings(self, p: wire.Packet) -> None:

@@ -53,6 +53,24 @@ def test_the_threshold_decides(tinychat: Run, blob: Path, bigger: Bigger, thresh
     assert ("escalated" in row) == bool(handed_on)
 
 
+@pytest.mark.parametrize(("own", "handed_on"), [("-0.25", 0), ("-0.2", 1), ("-9,-0.4", 1), ("", 0)])
+def test_the_models_own_threshold_decides_where_none_is_given(
+    tinychat: Run, blob: Path, bigger: Bigger, own: str, handed_on: int
+) -> None:
+    args = ("--sim", str(blob), "--escalate", bigger.url, "--model", "big", "--json", "hi")
+    row = json.loads(tinychat(*args, fake={"confidence": own}).stdout)
+    assert ("escalated" in row) == bool(handed_on)
+    given = json.loads(tinychat(*args, "--threshold=-0.1", fake={"confidence": own}).stdout)
+    assert "escalated" in given
+
+
+def test_a_damaged_threshold_of_the_model_is_said(tinychat: Run, blob: Path, bigger: Bigger) -> None:
+    args = ("--sim", str(blob), "--escalate", bigger.url, "--model", "big", "hi")
+    result = tinychat(*args, fake={"confidence": "often"})
+    assert result.returncode == 1 and "The model's own confidence threshold can not be 'often'." in result.stderr
+    assert tinychat(*args, "--threshold=-0.1", fake={"confidence": "often"}).returncode == 0
+
+
 def test_off_by_default(tinychat: Run, blob: Path, bigger: Bigger) -> None:
     row = json.loads(tinychat("--sim", str(blob), "--json", "hi").stdout)
     assert row["text"] == device_said("hi") and "escalated" not in row and not bigger.asked

@@ -5,6 +5,7 @@ What a reply must be is taken from the same C runtime driven from Python; the pa
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -32,6 +33,13 @@ def story() -> Sim:
 @pytest.fixture
 def talk() -> RawHost:
     return RawHost(Sim(talker()))
+
+
+def test_info_has_the_models_confidence_threshold() -> None:
+    sure = changed(tinybuddy(), lambda c: dataclasses.replace(c, info=c.info | {"confidence": "-1.43,-6"}))
+    for blob, said in ((tinybuddy(), ""), (sure, "-1.43,-6")):
+        clock = SimClock()
+        assert Device(SimLink(Sim(blob), clock), clock).info().confidence == said
 
 
 def test_probe_has_the_bits_of_the_runtime(story: Sim) -> None:

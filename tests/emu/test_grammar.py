@@ -218,8 +218,8 @@ class Mask(c.Structure):
 
 @pytest.mark.parametrize("name", GRAMMARS)
 def test_a_token_is_allowed_iff_its_bytes_keep_the_grammar_alive(name: str) -> None:
-    """Every token of the vocabulary at every step of random replies, against the derivatives. Nothing hangs on the order
-    in which tokens are asked about, on how many are, or on work space."""
+    """Every token at every step of random replies, against the derivatives, whichever tokens are asked about and in
+    whatever order, with work space and without."""
     node, blob, rng = parse_grammar(GRAMMARS[name][0]), talker(), random.Random(name)
     model, table = runtime.Model(blob), compile_grammar(GRAMMARS[name][0])
     pieces = [model.piece(i) for i in range(model.vocab)]

@@ -62,6 +62,23 @@ def test_quantize_writes_beside_the_checkpoint(tmp_path: Path) -> None:
     assert any("mask" in line.lower() for line in info["left_out"])
 
 
+@pytest.mark.parametrize(
+    ("given", "stored"), [("-1.43", "-1.43"), ("-1.5,-6", "-1.5,-6"), ("-0.30", "-0.3"), ("0", "0")]
+)
+def test_a_confidence_threshold_travels_in_the_blob(tmp_path: Path, given: str, stored: str) -> None:
+    out = tmp_path / "sure.tlm"
+    made = tinyexport("quantize", EXAMPLE, f"--confidence={given}", "-o", out)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(tinyexport("inspect", out, "--json").stdout)["info"]["confidence"] == stored
+
+
+@pytest.mark.parametrize("given", ["1", "-1,-2,-3", "nan", "-inf", "sure", "-1,"])
+def test_no_confidence_threshold(tmp_path: Path, given: str) -> None:
+    made = tinyexport("quantize", EXAMPLE, f"--confidence={given}", "-o", tmp_path / "x.tlm")
+    refused(made, "is no confidence threshold")
+    assert not (tmp_path / "x.tlm").exists()
+
+
 def test_same_input_same_bytes(blob: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.tlm"
     assert tinyexport("quantize", EXAMPLE, "--q4_0", "-o", again).returncode == 0

@@ -105,7 +105,10 @@ def _print_confidence(found: dict[str, Any]) -> None:
         cells = (a["threshold"], a["perplexity"], b["threshold"], b["perplexity"])
         table.add_row(f"{a['escalated']:.0%}", *(f"{v:.3f}" for v in cells))
     Console().print(table)
-    click.echo(f"{found['turns']} turns; the threshold is what `tinychat --escalate` takes as --threshold MEAN[,MIN]")
+    click.echo(
+        f"{found['turns']} turns. `tinyexport quantize --confidence MEAN[,MIN]` puts a threshold into the blob, where "
+        "`tinychat --escalate` finds it; `--threshold` is another for one chat."
+    )
 
 
 eval = evaluate_command  # what the command is called

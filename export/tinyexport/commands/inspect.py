@@ -92,7 +92,7 @@ def _print_blob(facts: dict[str, Any]) -> None:
         share = size / facts["bytes"]
         table.add_row(part, " ".join(sorted(kinds.get(part, ()))), f"{size:,}", f"{share:.1%}", "█" * round(40 * share))
     console.print(table)
-    for key in ("licence", "attribution", "tool"):
+    for key in ("licence", "attribution", "confidence", "tool"):
         if key in facts["info"]:
             console.print(f"{key}: {facts['info'][key]}", markup=False)
     for name, (value, origin, *note) in facts["info"].get("facts", {}).items():

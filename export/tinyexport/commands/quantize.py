@@ -57,6 +57,11 @@ def _preset_flags(command: Any) -> Any:
 @click.option("--probe", type=click.Path(path_type=Path), help="Try undecided facts on a text, print the perplexities.")
 @click.option("--name", help="Name of the model, shown by devices.")
 @click.option("--licence", help="Licence of the weights, carried in the blob.")
+@click.option(
+    "--confidence",
+    metavar="MEAN[,MIN]",
+    help="Log-probabilities below which a reply is unsure, from `eval --dialogues`; devices report them.",
+)
 @click.option("--force", is_flag=True, help="Ternary for a model that was not trained for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @source_options
