@@ -182,3 +182,24 @@ _float_memory("lsi", False, False)
 _float_memory("lsip", False, True)
 _float_memory("ssi", True, False)
 _float_memory("ssip", True, True)
+
+
+def _float_indexed(name: str, store: bool) -> None:
+    """lsxp, ssxp: address AR[s], then AR[s] += AR[t]."""
+
+    def build(m: Machine, r: int, s: int, t: int) -> Step:
+        def step() -> None:
+            data, where = m.memory.at(_aligned(m.a[s], 4), 4, store)
+            if store:
+                FLOAT.pack_into(data, where, m.f[r])
+            else:
+                m.f[r] = FLOAT.unpack_from(data, where)[0]
+            m.a[s] = m.a[s] + m.a[t] & MASK
+
+        return step
+
+    TABLE[name] = ("f a a", build, 3)
+
+
+_float_indexed("lsxp", False)
+_float_indexed("ssxp", True)

@@ -29,7 +29,7 @@ def poison(size: int) -> bytes:
 
 def tile_tail(name: str, case: Case) -> int:
     """How far past the tiles the contract over the kernel lets it read."""
-    return 16 if name == "linear_t2" or case.padded % 32 == 16 else 0
+    return 16 if name in ("linear_t2", "batch_q4_0") or case.padded % 32 == 16 else 0
 
 
 def run_linear(name: str, case: Case, vectors: slice) -> tuple[np.ndarray, int]:
@@ -48,20 +48,18 @@ def run_linear(name: str, case: Case, vectors: slice) -> tuple[np.ndarray, int]:
         "linear_q4_0": 8 * blocks,
         "linear_q8_0": 4 * blocks,
         "linear_t2": 8 * batch,
-        "batch_q4_0": blocks * (4 * batch + 96),
+        "batch_q4_0": blocks * (4 * batch + 160) + 96,
         "batch_q8_0": blocks * (4 * batch + 32),
     }[name]
-    align = 16 if name.startswith("linear") else 8
-    single = name in ("linear_q4_0", "linear_q8_0")
-    y = place(poison(batch * y_stride), "y", align=align)
+    y = place(poison(batch * y_stride), "y", align=16)
     args = struct.pack(
         "<12If",
         place(case.tiles.tobytes() + poison(tile_tail(name, case)), "tiles", writable=False, align=16),
-        place(codes.tobytes() + poison(16 if half and single else 0), "codes", writable=False, align=16),
+        place(codes.tobytes() + poison(16 if half and name != "linear_t2" else 0), "codes", writable=False, align=16),
         place(scales.tobytes(), "scales", writable=False, align=4),
         place(sums.tobytes(), "sums", writable=False, align=4),
         y,
-        place(poison(scratch), "scratch", align=32 if name.startswith("batch") else 8),
+        place(poison(scratch), "scratch", align=16 if name.startswith("batch") else 8),
         case.n_tiles,
         case.padded,
         batch,

@@ -52,8 +52,8 @@ static void single(const tlm_k_s3_linear *a, size_t scratch)
 static void batch(const tlm_k_s3_linear *a, size_t more)
 {
     const uint32_t nb = (a->np + 31u) / 32u;
-    need(a->batch % 4u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
-    need(at(a->y, 8) && a->y_stride % 8u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 32), "strides");
+    need(a->batch % 2u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
+    need(at(a->y, 16) && a->y_stride % 16u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
     blocks(a, nb * (4u * a->batch + 32u) + more);
 }
 
@@ -71,7 +71,7 @@ void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *a)
 
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *a)
 {
-    batch(a, 64u * ((a->np + 31u) / 32u));
+    batch(a, 128u * ((a->np + 31u) / 32u) + 96u);
     linear(a, tlm_k_ref_linear_q4_0);
 }
 

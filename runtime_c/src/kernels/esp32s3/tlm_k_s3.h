@@ -4,7 +4,7 @@
 
 #include "tlm_kernels.h"
 
-/* Whole tiles of a linear layer against one vector (linear) or 4, 8, 12 or 16 (batch; t2: any number). Strides are in
+/* Whole tiles of a linear layer against one vector (linear) or 4, 6, ... or 16 (batch; t2: any number). Strides are in
  * bytes. tlm_k_s3_asm.h repeats the offsets. */
 typedef struct tlm_k_s3_linear {
     const void *tiles;

@@ -21,14 +21,12 @@
     /* The top of every frame belongs to the window exceptions. */
     .set FRAME_TOP, 48
 
-/* Eight f16 in q7 to floats times 2^-112 at a7, which returns to where it was or, with `step` 16, moves on; q6 may hold
- * anything; `mask` is 0x8FFFE000 in each lane. SAR = 3. */
-    .macro CONVERT mask, step=-16
-    ee.vzip.16 q6, q7
-    ee.vsr.32 q6, q6
-    ee.vsr.32 q7, q7
-    ee.andq q6, q6, \mask
-    ee.andq q7, q7, \mask
-    ee.vst.128.ip q6, a7, 16
-    ee.vst.128.ip q7, a7, \step
+/* Eight f16 in `high` to floats times 2^-112, the first four in `low`, which may hold anything; `mask` is 0x8FFFE000 in each
+ * lane. SAR = 3. */
+    .macro CONVERT low, high, mask
+    ee.vzip.16 \low, \high
+    ee.vsr.32 \low, \low
+    ee.vsr.32 \high, \high
+    ee.andq \low, \low, \mask
+    ee.andq \high, \high, \mask
     .endm

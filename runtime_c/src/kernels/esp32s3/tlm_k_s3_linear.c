@@ -7,13 +7,13 @@
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
-/* Stack bytes of a call; it bounds the columns (12,288 for one vector) and the vectors of a pass (16 up to 608 columns, 4
- * up to 864). Results do not depend on it. */
+/* Stack bytes of a call; it bounds the columns (12,800 for one vector) and the vectors of a pass (q4_0: 16 up to 416 columns,
+ * 8 up to 512, 4 up to 544). Results do not depend on it. */
 #ifndef TLM_K_S3_SCRATCH
-#define TLM_K_S3_SCRATCH 3072u
+#define TLM_K_S3_SCRATCH 3200u
 #endif
 
-enum { ROWS = 8, QUAD = 4, MIN_COLS = 48 };
+enum { ROWS = 8, QUAD = 4, MIN_COLS = 48, BATCH_PAD = 96, SCALE_TABLE = 32 };
 
 typedef void kernel_fn(const tlm_k_s3_linear *args);
 
@@ -21,6 +21,7 @@ typedef struct forms {
     kernel_fn *single, *batch;
     tlm_linear_fn *ref;
     size_t tile_bytes;
+    uint32_t unpacked; /* bytes of a block of four rows that `batch` keeps */
 } forms;
 
 static uint32_t blocks_of(uint32_t np)
@@ -73,26 +74,45 @@ static void single(const forms *f, const tlm_k_s3_linear *whole, float *y)
     }
 }
 
+/* How many of the `left` vectors a pass takes: as many as the scratch holds, not leaving two or three; 0: no batch. */
+static uint32_t vectors_of_pass(const forms *f, uint32_t blocks, uint32_t left)
+{
+    const uint32_t a_block = (TLM_K_S3_SCRATCH - BATCH_PAD) / blocks, fixed = SCALE_TABLE + f->unpacked;
+    const uint32_t room = a_block > fixed ? (a_block - fixed) / (uint32_t)sizeof(float) : 0u;
+    const uint32_t count = tlm_min_u32(tlm_min_u32(room, left), TLM_MAX_BATCH) & ~1u;
+    if (count < QUAD) {
+        return 0;
+    }
+    return count > QUAD && left - count >= 2u && left - count < QUAD ? count - 2u : count;
+}
+
 /* Whole tiles, all vectors: y holds ROWS*n_tiles results of each. */
 static void tiles(const forms *f, tlm_k_s3_linear *args, const tlm_input *in, float *y, uint32_t y_stride)
 {
     const uint32_t blocks = blocks_of(args->np);
-    const uint32_t room = TLM_K_S3_SCRATCH / blocks / 16u; /* 16 bytes a quad and block, 96 a block */
-    uint32_t b = 0;
+    const bool fits = aligned(y, 16) && y_stride % 4u == 0 && in->code_stride % 16u == 0;
+    uint32_t b = 0, count;
     args->y_stride = y_stride * (uint32_t)sizeof(float);
-    if (room > 6u && aligned(y, 8) && y_stride % 2u == 0 && in->code_stride % 16u == 0) {
-        while (in->batch - b >= QUAD) {
-            const uint32_t quads = tlm_min_u32(tlm_min_u32((in->batch - b) / QUAD, room - 6u), 4u);
-            take_vectors(args, in, b, quads * QUAD);
-            args->y = y + (size_t)b * y_stride;
-            f->batch(args);
-            b += quads * QUAD;
-        }
+    while (fits && (count = vectors_of_pass(f, blocks, in->batch - b)) != 0) {
+        take_vectors(args, in, b, count);
+        args->y = y + (size_t)b * y_stride;
+        f->batch(args);
+        b += count;
     }
     for (; b < in->batch; b++) {
         take_vectors(args, in, b, 1);
         single(f, args, y + (size_t)b * y_stride);
     }
+}
+
+static tlm_input vectors(const tlm_input *in, uint32_t first, uint32_t count)
+{
+    tlm_input part = *in;
+    part.codes += (size_t)first * in->code_stride;
+    part.scales += (size_t)first * in->block_stride;
+    part.sums += (size_t)first * in->block_stride;
+    part.batch = count;
+    return part;
 }
 
 /* Calls `run` for the whole tiles, then for a last tile that is not whole with the results in a buffer. */
@@ -107,13 +127,16 @@ static void rows(const forms *f, tlm_k_s3_linear *args, const tlm_weight *w, con
         run(f, args, in, y + (size_t)tile0 * ROWS, y_stride);
     }
     if (end < tile1 && end * ROWS < w->rows) {
-        float out[ROWS * TLM_MAX_BATCH] __attribute__((aligned(16)));
         args->tiles = (const uint8_t *)w->data + end * f->tile_bytes;
         args->n_tiles = 1;
-        run(f, args, in, out, ROWS);
-        for (uint32_t b = 0; b < in->batch; b++) {
-            memcpy(y + (size_t)b * y_stride + (size_t)end * ROWS, out + (size_t)b * ROWS,
-                   (w->rows - end * ROWS) * sizeof(float));
+        for (uint32_t b = 0; b < in->batch; b += QUAD) {
+            float out[ROWS * QUAD] __attribute__((aligned(16)));
+            const tlm_input part = vectors(in, b, tlm_min_u32(in->batch - b, QUAD));
+            run(f, args, &part, out, ROWS);
+            for (uint32_t i = 0; i < part.batch; i++) {
+                memcpy(y + (size_t)(b + i) * y_stride + (size_t)end * ROWS, out + (size_t)i * ROWS,
+                       (w->rows - end * ROWS) * sizeof(float));
+            }
         }
     }
 }
@@ -140,7 +163,7 @@ void tlm_k_s3_q4_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uin
 {
     const uint32_t np = tlm_padded(w->cols);
     const forms f = {tlm_k_s3_linear_q4_0, tlm_k_s3_batch_q4_0, tlm_k_ref_linear_q4_0,
-                     (size_t)blocks_of(np) * 16u + (size_t)np * 4u};
+                     (size_t)blocks_of(np) * 16u + (size_t)np * 4u, 128};
     linear(&f, w, in, tile0, tile1, y, y_stride);
 }
 
@@ -149,7 +172,7 @@ void tlm_k_s3_q8_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uin
 {
     const uint32_t np = tlm_padded(w->cols);
     const forms f = {tlm_k_s3_linear_q8_0, tlm_k_s3_batch_q8_0, tlm_k_ref_linear_q8_0,
-                     (size_t)blocks_of(np) * 16u + (size_t)np * 8u};
+                     (size_t)blocks_of(np) * 16u + (size_t)np * 8u, 0};
     linear(&f, w, in, tile0, tile1, y, y_stride);
 }
 
@@ -170,7 +193,7 @@ void tlm_k_s3_t2(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint3
     args.code_stride = in->code_stride;
     args.block_stride = in->block_stride * (uint32_t)sizeof(float);
     args.scale = w->scale;
-    const forms f = {tlm_k_s3_linear_t2, NULL, tlm_k_ref_linear_t2, (size_t)args.np * 2u};
+    const forms f = {tlm_k_s3_linear_t2, NULL, tlm_k_ref_linear_t2, (size_t)args.np * 2u, 0};
     if (!aligned(y, 16) || (in->batch > 1u && y_stride % 4u != 0) || in->batch > TLM_MAX_BATCH) {
         f.ref(w, in, tile0, tile1, y, y_stride);
         return;

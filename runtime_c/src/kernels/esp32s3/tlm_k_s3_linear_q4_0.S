@@ -9,7 +9,7 @@
  * A byte w holds rows 2g and 2g+1: w = 16*high + low + 8. With e = w ^ 0xF0 = -16*high + low - 8 the sums over a block
  * are r1 = sum(w*x), r2 = r1 + sum(e*x) = 2*S_low, and 2*r1 - r2 = 32*S_high + 16*sum(x): ACCX starts at zero each time.
  */
-#include "tlm_k_s3_asm.h"
+#include "tlm_k_s3_single.h"
 
     /* Frame: 32 bytes of converted scales, the mask of their bits, then what each tile starts from. */
     .set FRAME, 64 + FRAME_TOP
@@ -68,21 +68,15 @@
     subx2 a9, a9, a10
     sub a9, a9, a11
     float.s f14, a9, 5
-    .if \first
-    mul.s \acc_low, f13, \ws_low
-    mul.s \acc_high, f14, \ws_high
-    .else
-    mul.s f13, f13, \ws_low
-    mul.s f14, f14, \ws_high
-    add.s \acc_low, \acc_low, f13
-    add.s \acc_high, \acc_high, f14
-    .endif
+    ADD_TERMS \acc_low, \acc_high, \ws_low, \ws_high, \first
     .endm
 
 /* Eight rows of one block. `wrap` is the step from the last pair of this block to the first one of the next. */
     .macro BLOCK wrap, first, last
     SUMS a13, f8, f9, begin=1, last=\last
-    CONVERT q5
+    CONVERT q6, q7, q5
+    ee.vst.128.ip q6, a7, 16
+    ee.vst.128.ip q7, a7, -16
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
     mul.s f8, f8, f12
     mul.s f9, f9, f12
@@ -154,28 +148,5 @@ tlm_k_s3_linear_q4_0:
     ee.vld.128.ip q1, a4, 16
     ee.vld.128.ip q3, a3, 16
     ee.vld.128.xp q4, a3, a13
-
-.Ltile:
-    l32i a12, a1, AT_STEPS
-    BLOCK a14, first=1, last=0
-    beqz a12, .Llast
-.Lblock:
-    BLOCK a14, first=0, last=0
-    addi a12, a12, -1
-    bnez a12, .Lblock
-.Llast:
-    l32i a4, a1, AT_CODES
-    addi a15, a15, -1
-    bbsi a13, 4, .Lwhole        /* np % 32 = 0 */
-    ee.zero.q q1
-.Lwhole:
-    bnez a15, .Lmore
-    movi a8, -16                /* after the last tile: read its end again */
-.Lmore:
-    BLOCK a8, first=0, last=1
-    l32i a5, a1, AT_SCRATCH
-    ee.stf.128.ip f3, f2, f1, f0, a2, 16
-    ee.stf.128.ip f7, f6, f5, f4, a2, 16
-    bnez a15, .Ltile
-    retw.n
+    TILES
     .size tlm_k_s3_linear_q4_0, . - tlm_k_s3_linear_q4_0

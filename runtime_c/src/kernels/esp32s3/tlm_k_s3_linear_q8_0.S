@@ -6,7 +6,7 @@
  * instructions        77 a block of 8 rows and 32 columns (the first 69), 2 a turn of the inner loop, 10 a tile.
  * registers           a2-a10, a12-a15, f0-f15, q0, q1, q3-q7, ACCX, SAR.
  */
-#include "tlm_k_s3_asm.h"
+#include "tlm_k_s3_single.h"
 
     /* Frame: 32 bytes of converted scales, then what each tile starts from. */
     .set FRAME, 48 + FRAME_TOP
@@ -39,15 +39,7 @@
     .macro ACCUMULATE acc0, acc1, ws0, ws1, first
     float.s f13, a9, 0
     float.s f14, a10, 0
-    .if \first
-    mul.s \acc0, f13, \ws0
-    mul.s \acc1, f14, \ws1
-    .else
-    mul.s f13, f13, \ws0
-    mul.s f14, f14, \ws1
-    add.s \acc0, \acc0, f13
-    add.s \acc1, \acc1, f14
-    .endif
+    ADD_TERMS \acc0, \acc1, \ws0, \ws1, \first
     .endm
 
 /* Eight rows of one block. `wrap` is the step from its last row to the first row of the next block. */
@@ -61,7 +53,9 @@
     MULTIPLY a13
     lsip f12, a5, 4
     rur.accx_0 a9
-    CONVERT q5
+    CONVERT q6, q7, q5
+    ee.vst.128.ip q6, a7, 16
+    ee.vst.128.ip q7, a7, -16
     ee.ldf.128.ip f11, f10, f9, f8, a7, 16
     SUM a10, a13, f8
     mul.s f9, f9, f12
@@ -130,28 +124,5 @@ tlm_k_s3_linear_q8_0:
     ee.vld.128.ip q1, a4, 16
     ee.vld.128.ip q3, a3, 16
     ee.vld.128.xp q4, a3, a13
-
-.Ltile:
-    l32i a12, a1, AT_STEPS
-    BLOCK a14, first=1, last=0
-    beqz a12, .Llast
-.Lblock:
-    BLOCK a14, first=0, last=0
-    addi a12, a12, -1
-    bnez a12, .Lblock
-.Llast:
-    l32i a4, a1, AT_CODES
-    addi a15, a15, -1
-    bbsi a13, 4, .Lwhole        /* np % 32 = 0 */
-    ee.zero.q q1
-.Lwhole:
-    bnez a15, .Lmore
-    movi a8, -16                /* after the last tile: read its end again */
-.Lmore:
-    BLOCK a8, first=0, last=1
-    l32i a5, a1, AT_SCRATCH
-    ee.stf.128.ip f3, f2, f1, f0, a2, 16
-    ee.stf.128.ip f7, f6, f5, f4, a2, 16
-    bnez a15, .Ltile
-    retw.n
+    TILES
     .size tlm_k_s3_linear_q8_0, . - tlm_k_s3_linear_q8_0
