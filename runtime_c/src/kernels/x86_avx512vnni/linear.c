@@ -1,13 +1,16 @@
 /* Linear layers on AVX-512 VNNI: q4_0, q8_0, t2, t1, from a copy repacked for 16 rows a vector.
  *
  * The form is that of repack.h with 16 rows a group: a vector holds 16 rows x 4 columns, as vpdpbusd reads them. The offset
- * of the unsigned codes is paid once a block by starting the sum at -offset * sum(x). Lane = row, so blocks add up in the
+ * of the unsigned codes is paid once a block: it comes off as offset * sum(x). Lane = row, so blocks add up in the
  * order of rule 7 without a horizontal sum; they start from -0.0, to which adding any first term gives that term. */
 #include "avx512.h"
 
 #include "../repack.h"
 
 enum { ROWS = 16, VEC = 64, SCALES = 32, BIAS8 = 128 };
+
+/* Four codes. Broadcast from memory, they cost no port of the multipliers; by way of a general register they would. */
+typedef int32_t __attribute__((may_alias)) four;
 
 size_t tlm_avx512_repack_bytes(const tlm_weight *w)
 {
@@ -33,48 +36,50 @@ static inline __attribute__((always_inline)) void load_codes(const uint8_t *vec,
     }
 }
 
-/* Exact dot products of 16 rows with 32 codes, from `start`. */
-static inline __attribute__((always_inline)) __m512i dot32(const __m512i w[8], const int8_t *x, int32_t start, bool half)
+/* Exact dot products of 16 rows with the codes that `n` vectors meet, in one chain of sums or two. */
+static inline __attribute__((always_inline)) __m512i dot(const __m512i w[8], const int8_t *x, int n, int chains)
 {
-    int32_t x4[8];
-    memcpy(x4, x, half ? 16 : 32);
-    __m512i a = _mm512_set1_epi32(start);
-    TLM_UNROLL for (int v = 0; v < 4; v++) { a = _mm512_dpbusd_epi32(a, w[v], _mm512_set1_epi32(x4[v])); }
-    if (!half) {
-        __m512i b = _mm512_setzero_si512();
-        TLM_UNROLL for (int v = 4; v < 8; v++) { b = _mm512_dpbusd_epi32(b, w[v], _mm512_set1_epi32(x4[v])); }
-        a = _mm512_add_epi32(a, b);
+    const four *x4 = (const four *)(const void *)x;
+    __m512i s[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    TLM_UNROLL for (int v = 0; v < n; v++) { s[v % chains] = _mm512_dpbusd_epi32(s[v % chains], w[v], _mm512_set1_epi32(x4[v])); }
+    return chains == 1 ? s[0] : _mm512_add_epi32(s[0], s[1]);
+}
+
+/* One block of a group times `nb` vectors. vectors: 8 for codes of a byte, 4 for nibbles; n: 8, or 4 in a last half block. */
+static inline __attribute__((always_inline)) void scaled_block(const uint8_t *at, const tlm_input *in, size_t k, uint32_t b0,
+                                                              uint32_t nb, uint32_t vectors, int n, __m512 acc[])
+{
+    __m512i w[8];
+    load_codes(at + SCALES, vectors, w);
+    const __m512 ws = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
+    TLM_UNROLL for (uint32_t b = 0; b < nb; b++) {
+        const size_t i = (size_t)(b0 + b) * in->block_stride + k;
+        const __m512i over = _mm512_slli_epi32(_mm512_set1_epi32(in->sums[i]), vectors == 8u ? 7 : 3);
+        const __m512i s = dot(w, in->codes + (size_t)(b0 + b) * in->code_stride + 32u * k, n, nb == 1u ? 2 : 1);
+        const __m512 p = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(s, over)),
+                                       _mm512_mul_ps(ws, _mm512_set1_ps(in->scales[i])));
+        acc[b] = _mm512_add_ps(acc[b], p);
     }
-    return a;
 }
 
 /* 16 rows by `nb` vectors (a compile-time constant) for block-scaled types. */
 static inline __attribute__((always_inline)) void scaled_group(const uint8_t *at, const tlm_input *in, uint32_t b0, uint32_t nb,
-                                                              const uint32_t vectors, const int32_t offset, float *y,
-                                                              uint32_t stride, __mmask16 rows)
+                                                              uint32_t vectors, float *y, uint32_t stride, __mmask16 rows)
 {
-    const uint32_t np = (in->n + 15u) & ~15u, blocks = (np + 31u) / 32u;
+    const uint32_t np = tlm_padded(in->n), whole = np / 32u;
     __m512 acc[TLM_MAX_BATCH];
     TLM_UNROLL for (uint32_t b = 0; b < nb; b++) { acc[b] = _mm512_set1_ps(-0.0f); }
-    for (uint32_t k = 0; k < blocks; k++, at += SCALES + vectors * VEC) {
-        const bool half = 32u * k + 16u == np;
-        __m512i w[8];
-        load_codes(at + SCALES, vectors, w);
-        const __m512 ws = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
-        TLM_UNROLL for (uint32_t b = 0; b < nb; b++) {
-            const size_t i = (size_t)(b0 + b) * in->block_stride + k;
-            const int8_t *x = in->codes + (size_t)(b0 + b) * in->code_stride + 32u * k;
-            const __m512i s = dot32(w, x, -offset * in->sums[i], half);
-            const __m512 p = _mm512_mul_ps(_mm512_cvtepi32_ps(s), _mm512_mul_ps(ws, _mm512_set1_ps(in->scales[i])));
-            acc[b] = _mm512_add_ps(acc[b], p);
-        }
+    for (uint32_t k = 0; k < whole; k++, at += SCALES + vectors * VEC) {
+        scaled_block(at, in, k, b0, nb, vectors, 8, acc);
+    }
+    if (np % 32u != 0) {
+        scaled_block(at, in, whole, b0, nb, vectors, 4, acc);
     }
     TLM_UNROLL for (uint32_t b = 0; b < nb; b++) { _mm512_mask_storeu_ps(y + (size_t)(b0 + b) * stride, rows, acc[b]); }
 }
 
 static inline __attribute__((always_inline)) void scaled_linear(const tlm_weight *w, const tlm_input *in, uint32_t tile0,
-                                                               uint32_t tile1, float *y, uint32_t stride,
-                                                               const uint32_t vectors, const int32_t offset)
+                                                               uint32_t tile1, float *y, uint32_t stride, uint32_t vectors)
 {
     const tlm_repack_shape s = tlm_repack_shape_of(w, ROWS);
     const uint32_t g1 = tlm_repack_group(w, ROWS, tile1);
@@ -84,13 +89,13 @@ static inline __attribute__((always_inline)) void scaled_linear(const tlm_weight
         float *out = y + g * ROWS;
         uint32_t b = 0;
         for (; b + 8u <= in->batch; b += 8u) {
-            scaled_group(at, in, b, 8, vectors, offset, out, stride, rows);
+            scaled_group(at, in, b, 8, vectors, out, stride, rows);
         }
         for (; b + 4u <= in->batch; b += 4u) {
-            scaled_group(at, in, b, 4, vectors, offset, out, stride, rows);
+            scaled_group(at, in, b, 4, vectors, out, stride, rows);
         }
         for (; b < in->batch; b++) {
-            scaled_group(at, in, b, 1, vectors, offset, out, stride, rows);
+            scaled_group(at, in, b, 1, vectors, out, stride, rows);
         }
     }
 }
@@ -98,13 +103,13 @@ static inline __attribute__((always_inline)) void scaled_linear(const tlm_weight
 void tlm_avx512_linear_q4_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,
                             uint32_t stride)
 {
-    scaled_linear(w, in, tile0, tile1, y, stride, 4, 8);
+    scaled_linear(w, in, tile0, tile1, y, stride, 4);
 }
 
 void tlm_avx512_linear_q8_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,
                             uint32_t stride)
 {
-    scaled_linear(w, in, tile0, tile1, y, stride, 8, BIAS8);
+    scaled_linear(w, in, tile0, tile1, y, stride, 8);
 }
 
 /* Rule 8: one exact sum over the whole row. */
@@ -112,7 +117,7 @@ static inline __attribute__((always_inline)) void ternary_group(const uint8_t *a
                                                                uint32_t b0, uint32_t nb, float *y, uint32_t stride,
                                                                __mmask16 rows)
 {
-    const uint32_t np = (in->n + 15u) & ~15u, blocks = (np + 31u) / 32u;
+    const uint32_t np = tlm_padded(in->n), blocks = (np + 31u) / 32u;
     __m512i acc[TLM_MAX_BATCH];
     TLM_UNROLL for (uint32_t b = 0; b < nb; b++) { acc[b] = _mm512_setzero_si512(); }
     for (uint32_t k = 0; k < blocks; k++, at += 4 * VEC) {
@@ -121,8 +126,8 @@ static inline __attribute__((always_inline)) void ternary_group(const uint8_t *a
         load_codes(at, 4, c);
         TLM_UNROLL for (uint32_t b = 0; b < nb; b++) {
             const int8_t *x = in->codes + (size_t)(b0 + b) * in->code_stride + 32u * k;
-            const int32_t sum = in->sums[(size_t)(b0 + b) * in->block_stride + k];
-            acc[b] = _mm512_add_epi32(acc[b], dot32(c, x, -sum, half));
+            const __m512i over = _mm512_set1_epi32(in->sums[(size_t)(b0 + b) * in->block_stride + k]);
+            acc[b] = _mm512_add_epi32(acc[b], _mm512_sub_epi32(half ? dot(c, x, 4, 1) : dot(c, x, 8, nb == 1u ? 2 : 1), over));
         }
     }
     TLM_UNROLL for (uint32_t b = 0; b < nb; b++) {
