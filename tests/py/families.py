@@ -86,10 +86,17 @@ def _write_tinybuddy(folder: Path, rng: np.random.Generator, real: bool) -> Path
 
 
 def write_llama(
-    folder: Path, rng: np.random.Generator, vocab: int, dim: int, layers: int, ffn: int, context: int
+    folder: Path,
+    rng: np.random.Generator,
+    vocab: int,
+    dim: int,
+    layers: int,
+    ffn: int,
+    context: int,
+    heads: int = 4,
+    kv_heads: int = 2,
 ) -> Path:
-    """A Llama directory with 4 query and 2 kv heads, a BOOL mask buffer and a duplicate of the tied head."""
-    heads, kv_heads = 4, 2
+    """A Llama directory with a BOOL mask buffer and a duplicate of the tied head."""
     t = _llama_tensors(rng, vocab, dim, layers, dim // heads * kv_heads, ffn)
     t["lm_head.weight"] = t["model.embed_tokens.weight"].copy()
     t["model.causal_mask"] = np.tril(np.ones((context, context), np.bool_))
