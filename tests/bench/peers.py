@@ -5,7 +5,7 @@
 
 needs the `test` extra. Ours: Q4_0, f32 KV cache, greedy, the whole head and the sampler timed. llama.cpp: Q4_0 (rows
 that are no multiple of 32 stay F16), its time is llama_decode alone; flash attention, the type of its cache and its
-repacking are tried first, and each figure takes the setting that was best for it. llama2.c, whose source the user gives,
+repacking are tried first, and each figure takes the setting that was best for it. llama2.c, whose source the user has,
 runs in float. transformers runs what llama.cpp has no architecture for. Rounds interleave the engines; medians are
 printed, and the load of the machine. Where others work too, give it a CPU of its own:
 
