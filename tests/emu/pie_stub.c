@@ -9,6 +9,11 @@
 #include "kernels/ref/tlm_k_ref.h"
 #include "tlm_math.h"
 
+#ifndef CALLED /* pie_glue.c lists the calls */
+#define CALLED(name, a, b, c) ((void)0)
+#define POISON(p, bytes) memset(p, 0xA5, bytes)
+#endif
+
 static void need(int ok, const char *what)
 {
     if (!ok) {
@@ -40,7 +45,7 @@ static void blocks(const tlm_k_s3_linear *a, size_t scratch)
             need(a->scales[b * a->block_stride / 4u + k] < 32768.0f, "input scales");
         }
     }
-    memset(a->scratch, 0xA5, scratch);
+    POISON(a->scratch, scratch);
 }
 
 static void single(const tlm_k_s3_linear *a, size_t scratch)
@@ -59,37 +64,43 @@ static void batch(const tlm_k_s3_linear *a, size_t more)
 
 void tlm_k_s3_linear_q4_0(const tlm_k_s3_linear *a)
 {
+    CALLED("linear_q4_0", a->n_tiles, a->np, a->batch);
     single(a, 8u * ((a->np + 31u) / 32u));
     linear(a, tlm_k_ref_linear_q4_0);
 }
 
 void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *a)
 {
+    CALLED("linear_q8_0", a->n_tiles, a->np, a->batch);
     single(a, 4u * ((a->np + 31u) / 32u));
     linear(a, tlm_k_ref_linear_q8_0);
 }
 
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *a)
 {
+    CALLED("batch_q4_0", a->n_tiles, a->np, a->batch);
     batch(a, 128u * ((a->np + 31u) / 32u) + 96u);
     linear(a, tlm_k_ref_linear_q4_0);
 }
 
 void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *a)
 {
+    CALLED("batch_q8_0", a->n_tiles, a->np, a->batch);
     batch(a, 0);
     linear(a, tlm_k_ref_linear_q8_0);
 }
 
 void tlm_k_s3_linear_t2(const tlm_k_s3_linear *a)
 {
+    CALLED("linear_t2", a->n_tiles, a->np, a->batch);
     need(at(a->y, 16) && (a->batch == 1 || a->y_stride % 16u == 0), "results of t2");
-    memset(a->scratch, 0xA5, 8u * a->batch);
+    POISON(a->scratch, 8u * a->batch);
     linear(a, tlm_k_ref_linear_t2);
 }
 
 void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks)
 {
+    CALLED("absmax", np, 0, 0);
     need(at(x, 16) && np % 16u == 0, "values");
     for (uint32_t c = 0, k = 0; c < np; c += 32, k++) {
         ((uint32_t *)peaks)[k] = tlm_absmax_bits(x + c, tlm_min_u32(np - c, 32));
@@ -98,6 +109,7 @@ void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks)
 
 void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np)
 {
+    CALLED("codes", np, inv_step, 0);
     need(at(x, 16) && at(codes, 16) && np % 16u == 0, "codes");
     for (uint32_t c = 0, k = 0; c < np; c += 32, k++) {
         float by;
@@ -144,28 +156,33 @@ static void mix(const int8_t *w, const int8_t *const v[2], uint32_t dims, const 
 
 void tlm_k_s3_score_i8(const tlm_k_s3_score *a)
 {
+    CALLED("score_i8", a->n_pages, a->dims, 0);
     score(a, 0);
 }
 
 void tlm_k_s3_score_i4(const tlm_k_s3_score *a)
 {
+    CALLED("score_i4", a->n_pages, a->dims, 0);
     score(a, 1);
 }
 
 void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
 {
+    CALLED("mix_i8", dims, 0, 0);
     const int8_t *const v[2] = {v0, v1};
     mix(w, v, dims, scale, out, 0);
 }
 
 void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out)
 {
+    CALLED("mix_i4", dims, 0, 0);
     const int8_t *const v[2] = {v0, v1};
     mix(w, v, dims, scale, out, 1);
 }
 
 float tlm_k_s3_max(const float *x, uint32_t n)
 {
+    CALLED("max", n, 0, 0);
     float top = x[0];
     need(n >= 1, "values");
     for (uint32_t i = 1; i < n; i++) {
@@ -176,6 +193,7 @@ float tlm_k_s3_max(const float *x, uint32_t n)
 
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
 {
+    CALLED("exp", n, 0, 0);
     for (uint32_t i = 0; i < n; i++) {
         need(x[i] <= *top, "no score above the largest");
         x[i] = tlm_exp(x[i] - *top);
@@ -184,12 +202,14 @@ void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
 
 float tlm_k_s3_sum8(const float *x, uint32_t groups)
 {
+    CALLED("sum8", groups, 0, 0);
     need(groups >= 1, "groups");
     return tlm_sum8(x, 8u * groups);
 }
 
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
 {
+    CALLED("mul", n, 0, 0);
     need(at(out, 16) && at(x, 16) && at(y, 16) && n % 4u == 0, "products");
     for (uint32_t i = 0; i < n; i++) {
         out[i] = x[i] * y[i];
@@ -198,16 +218,19 @@ void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
 
 void tlm_k_s3_add(float *y, const float *x, uint32_t n)
 {
+    CALLED("add", n, 0, 0);
     need(at(y, 16) && at(x, 16), "sums");
     tlm_k_ref_add(y, x, n);
 }
 
 void tlm_k_s3_act_gelu_tanh(float *g, const float *up, uint32_t n)
 {
+    CALLED("act_gelu_tanh", n, up != NULL, 0);
     tlm_k_ref_act_gelu_tanh(g, up, n);
 }
 
 void tlm_k_s3_act_silu(float *g, const float *up, uint32_t n)
 {
+    CALLED("act_silu", n, up != NULL, 0);
     tlm_k_ref_act_silu(g, up, n);
 }
