@@ -1,6 +1,6 @@
 """Instructions of the reference kernels on the emulated cores, for the table of budgets (tests/budgets.py).
 
-    python tests/emu/kernel_counts.py [--update --reason WHY]
+python tests/emu/kernel_counts.py [--update --reason WHY]
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def run_floats(file: str, function: str, x: np.ndarray, rest: list[int | np.ndar
     """Instructions of tlm_k_s3_<function>(x, ...); an array among the further arguments is passed by address."""
     machine = Machine()
     place = machine.memory.place
-    args = [place(v.tobytes(), "argument", writable=False, align=16) if isinstance(v, np.ndarray) else v for v in rest]
+    args = [place(v.tobytes(), "argument", align=16) if isinstance(v, np.ndarray) else v for v in rest]
     code = machine.code(program(f"tlm_k_s3_{file}"))
     code.call(f"tlm_k_s3_{function}", [place(x.tobytes(), "x", align=16), *args])
     return machine.count

@@ -122,6 +122,33 @@ void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv
     }
 }
 
+uint32_t tlm_k_s3_quant(const float *x, int8_t *codes, float *scales, int32_t *sums, uint32_t units, uint32_t floor)
+{
+    CALLED("quant", units, 0, 0);
+    need(at(x, 16) && at(codes, 16) && units >= 1, "quant");
+    return tlm_k_ref_quant_block(x, 16u * units, tlm_float(floor), codes, scales, sums);
+}
+
+float tlm_k_s3_centre(float *y, const float *x, const float *m, uint32_t groups)
+{
+    CALLED("centre", groups, 0, 0);
+    need(at(x, 16) && at(y, 16) && groups >= 1, "centre");
+    for (uint32_t i = 0; i < 8u * groups; i++) {
+        y[i] = x[i] - *m;
+    }
+    return tlm_dot8(y, y, 8u * groups);
+}
+
+void tlm_k_s3_gain(float *y, const float *r, const float *g, const float *b, uint32_t quads)
+{
+    CALLED("gain", quads, b != NULL, 0);
+    need(at(y, 16) && at(g, 16) && at(b, 16), "gain");
+    for (uint32_t i = 0; i < 4u * quads; i++) {
+        const float v = (y[i] * *r) * g[i];
+        y[i] = b != NULL ? v + b[i] : v;
+    }
+}
+
 static int value_of(const int8_t *rows, uint32_t d, uint32_t slot, int four)
 {
     const int8_t byte = rows[16u * (four ? d / 2u : d) + slot];

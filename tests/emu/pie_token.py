@@ -83,19 +83,24 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
     if name.startswith("mix_"):
         v = np.zeros((2, a if kind == "i8" else (a + 1) // 2, 16), np.int8)
         return run_mix(kind, np.zeros(32, np.int8), v, np.float32(1), np.zeros(a, np.float32))[1]
-    x = np.random.default_rng(0).normal(0, 1, 8 * a if name == "sum8" else a).astype(np.float32)
+    unit = {"sum8": 8, "centre": 8, "gain": 4, "quant": 16}.get(name, 1)
+    x = np.random.default_rng(0).normal(0, 1, unit * a).astype(np.float32)
     if name in ("absmax", "codes"):
         return _half_of_quant(name, x, b)
     rest = {
         "max": [a],
         "sum8": [a],
         "exp": [a, x.max(keepdims=True)],
+        "quant": [x, x, x, a, 0],
+        "centre": [x, x, a],
+        "gain": [x, x, x if b else 0, a],
         "mul": [x, x, a],
         "add": [x, a],
         "act_gelu_tanh": [x if b else 0, a],
         "act_silu": [x if b else 0, a],
     }[name]
-    file = "act" if name.startswith("act") else "add" if name == "add" else "softmax"
+    files = {"add": "add", "quant": "quant", "centre": "norm", "gain": "norm"}
+    file = "act" if name.startswith("act") else files.get(name, "softmax")
     return run_floats(file, name, x, rest)
 
 
@@ -111,7 +116,7 @@ def _half_of_quant(name: str, x: np.ndarray, step: int) -> int:
 
 def _uncounted(folder: Path) -> list[Path]:
     """The assembly's stand-in and copies of what it calls, in a section of their own."""
-    kept = ("act_gelu_tanh", "act_silu", "add", "linear_q4_0", "linear_q8_0", "linear_t2")
+    kept = ("act_gelu_tanh", "act_silu", "add", "linear_q4_0", "linear_q8_0", "linear_t2", "quant_block")
     renamed = [f"-Dtlm_k_ref_{name}=uncounted_{name}" for name in kept]
     sources = [HERE / "pie_glue_stub.c", *(RUNTIME / "kernels/ref" / f"tlm_k_ref_{name}.c" for name in kept)]
     includes = [f"-I{ROOT / 'runtime_c/include'}", f"-I{RUNTIME}"]
@@ -128,7 +133,12 @@ def _uncounted(folder: Path) -> list[Path]:
 def _build(folder: Path, blob: int, cache_type: str) -> Path:
     folders = (RUNTIME, RUNTIME / "kernels", RUNTIME / "kernels/ref", RUNTIME / "kernels/esp32s3")
     sources = [path for at in folders for path in sorted(at.glob("*.c"))]
-    defines = (f"-DBLOB_BYTES={blob}u", f"-DKV_TYPE=TLM_KV_{cache_type.upper()}", "-DTLM_TARGET_ESP32S3", "--oslib=semihost")
+    defines = (
+        f"-DBLOB_BYTES={blob}u",
+        f"-DKV_TYPE=TLM_KV_{cache_type.upper()}",
+        "-DTLM_TARGET_ESP32S3",
+        "--oslib=semihost",
+    )
     return program(TARGET, "token", [HERE / "pie_glue.c", *sources, *_uncounted(folder)], *defines)
 
 

@@ -193,6 +193,7 @@ _branch("blt", lambda s, t: signed(s) < signed(t))
 _branch("bge", lambda s, t: signed(s) >= signed(t))
 _branch("bltu", lambda s, t: s < t)
 _branch("bgeu", lambda s, t: s >= t)
+_branch("ball", lambda s, t: not ~s & t)  # all bits of the mask AR[t] are set
 
 
 def _branch_bit(name: str, wanted: int) -> None:

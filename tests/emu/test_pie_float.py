@@ -83,7 +83,7 @@ def test_activations_keep_what_is_not_finite() -> None:
 
 
 def test_the_quotient_is_right_for_every_significand(tmp_path: Path) -> None:
-    """All 2^23: the steps of tlm_k_s3_act.S in C, fused as there."""
+    """All 2^23: the steps of tlm_k_s3_recip.h in C, fused as there."""
     command = [
         "cc",
         "-O2",
@@ -96,7 +96,7 @@ def test_the_quotient_is_right_for_every_significand(tmp_path: Path) -> None:
     ]
     subprocess.run(command, check=True, timeout=60)
     done = subprocess.run([str(tmp_path / "recip")], check=True, timeout=120, capture_output=True, text=True)
-    assert done.stdout == "0\n"
+    assert done.stdout == "0 0\n"
 
 
 def statement_exp(x: np.ndarray) -> np.ndarray:
@@ -162,3 +162,27 @@ def test_addition() -> None:
         at, other = place(y.tobytes(), "y", align=16), place(x.tobytes(), "x", writable=False, align=16)
         machine.code(program("tlm_k_s3_add")).call("tlm_k_s3_add", [at, other, n])
         assert machine.memory.read(at, y.nbytes) == (y + x).tobytes()
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_norm_passes(with_bias: bool) -> None:
+    rng = np.random.default_rng(3)
+    for n in (8, 24, 128):
+        x, g, b = rng.normal(0, 1, (3, n)).astype(np.float32)
+        x[:3] = (-0.0, 0.0, 1e-40)
+        m, r = np.float32([0.125]), np.float32([1.7])
+        machine = Machine()
+        place, call = machine.memory.place, machine.code(program("tlm_k_s3_norm")).call
+        vectors = [place(v.tobytes(), "vector", writable=False, align=16) for v in (x, g, b)]
+        y = place(bytes(4 * n), "y", align=16)
+        factors = [place(v.tobytes(), "factor", writable=False, align=4) for v in (m, r)]
+        total = np.uint32(call("tlm_k_s3_centre", [y, vectors[0], factors[0], n // 8])).view(np.float32)
+        d = x - m
+        assert machine.memory.read(y, 4 * n) == d.tobytes()
+        a, *rest = (d * d).reshape(-1, 8)
+        for row in rest:
+            a = a + row
+        assert total == ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
+        call("tlm_k_s3_gain", [y, factors[1], vectors[1], vectors[2] if with_bias else 0, n // 4])
+        expected = (d * r) * g + b if with_bias else (d * r) * g
+        assert machine.memory.read(y, 4 * n) == expected.tobytes()

@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 import pytest
 from pie import Machine
-from pie_host import BLOCK, build
+from pie_host import BLOCK, aligned, build
 from pie_run import poison, program
 
 TINY = np.float32(2.0**-100)
@@ -101,3 +101,41 @@ def test_peaks_keep_what_is_not_finite() -> None:
             peaks = np.frombuffer(machine.memory.read(out, 8), np.uint32)
             assert peaks[where // BLOCK] == bits & 0x7FFFFFFF
             assert peaks[1 - where // BLOCK] == 0x3F800000
+
+
+def run_whole(x: np.ndarray, floor: float = 0.0) -> tuple[bytes, bytes, bytes] | None:
+    """Codes, scales and sums of tlm_k_s3_quant, None where it gives up."""
+    machine = Machine()
+    place, call = machine.memory.place, machine.code(program("tlm_k_s3_quant")).call
+    blocks = (len(x) + BLOCK - 1) // BLOCK
+    sizes = (len(x), 4 * blocks, 4 * blocks)
+    out = [place(poison(size), "out", align=16 if i == 0 else 4) for i, size in enumerate(sizes)]
+    at = place(x.tobytes(), "x", writable=False, align=16)
+    bits = int(np.float32(floor).view(np.uint32))
+    if not call("tlm_k_s3_quant", [at, *out, len(x) // 16, bits]):
+        return None
+    codes, scales, sums = (machine.memory.read(a, size) for a, size in zip(out, sizes, strict=True))
+    return codes, scales, sums
+
+
+def test_whole_quantisation_equals_the_reference(reference: ctypes.CDLL) -> None:
+    rng = np.random.default_rng(4)
+    for n in (16, 32, 48, 128, 176, 512):
+        for peak in (1.0, 1e-30, 2.0**-100, 2.0**-101, 3e38, 1e-40, 0.0, 127.0, 1.9999999):
+            x = aligned((rng.uniform(-1, 1, n) * peak).astype(np.float32))
+            x[n // 3] = -peak
+            found = run_whole(x)
+            assert found is not None
+            for ours, theirs in zip(found, expected(reference, x, n, False), strict=True):
+                assert ours == theirs.tobytes(), (n, peak)
+
+
+def test_whole_quantisation_has_a_floor_and_refuses_what_is_not_finite() -> None:
+    x = np.full(32, 1e-9, np.float32)
+    found = run_whole(x, 1e-5)
+    assert found is not None
+    assert np.frombuffer(found[1], np.float32)[0] == np.float32(1e-5) * TO_SCALE
+    for value in (np.nan, np.inf, -np.inf):
+        x = np.ones(48, np.float32)
+        x[40] = value
+        assert run_whole(x) is None

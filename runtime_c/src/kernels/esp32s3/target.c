@@ -23,6 +23,8 @@ bool tlm_kernels_esp32s3(tlm_kernels *k)
     k->linear[TLM_TENSOR_TYPE_T2] = tlm_k_s3_t2;
     k->quant_block = tlm_k_s3_quant_block;
     k->quant_vector = tlm_k_s3_quant_vector;
+    k->norm[TLM_NORM_KIND_LAYER] = tlm_k_s3_norm_layer;
+    k->norm[TLM_NORM_KIND_RMS] = tlm_k_s3_norm_rms;
     k->act[TLM_ACT_GELU_TANH] = tlm_k_s3_act_gelu_tanh;
     k->act[TLM_ACT_SILU] = tlm_k_s3_act_silu;
     k->add = add;

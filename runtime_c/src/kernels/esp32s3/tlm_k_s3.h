@@ -24,7 +24,8 @@ void tlm_k_s3_linear_t2(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args);
 
-/* Rule 5 in two halves (tlm_k_s3_quant.S); the division stands in between. */
+/* Rule 5 by blocks, and in two halves with a division in between (tlm_k_s3_quant.S). */
+uint32_t tlm_k_s3_quant(const float *x, int8_t *codes, float *scales, int32_t *sums, uint32_t units, uint32_t floor);
 void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks);
 void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np);
 
@@ -50,16 +51,22 @@ void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
 float tlm_k_s3_sum8(const float *x, uint32_t groups);
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
 
+/* Rule 11 in two passes (tlm_k_s3_norm.S). */
+float tlm_k_s3_centre(float *y, const float *x, const float *m, uint32_t groups);
+void tlm_k_s3_gain(float *y, const float *r, const float *g, const float *b, uint32_t quads);
+
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
 /* The reference kernels, which take what these leave to them. */
 tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
 tlm_add_fn tlm_k_ref_add;
+tlm_norm_fn tlm_k_ref_norm_layer, tlm_k_ref_norm_rms;
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
 
 /* The slots of the kernel table. */
 tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
+tlm_norm_fn tlm_k_s3_norm_layer, tlm_k_s3_norm_rms;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
 tlm_attn_fn tlm_k_s3_attn_i8, tlm_k_s3_attn_i4;
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim);

@@ -1,8 +1,6 @@
 /* Rule 17 over i8 and i4 caches: integer products and the steps of the softmax in assembly, their order here.
  *
  * Scores, scales and weights of a call stand in rows of floats that begin at a multiple of 32 positions. */
-#include <string.h>
-
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
@@ -57,10 +55,18 @@ static span span_of(const tlm_attn *a, const coded *kind)
     return s;
 }
 
-/* bf16 scales to floats, 0 outside of the window. */
+static void zero(float *x, uint32_t from, uint32_t to)
+{
+    while (from < to) {
+        x[from++] = 0.0f;
+    }
+}
+
+/* bf16 scales to floats, 0 outside of the window: what stands there among the scores counts for nothing. */
 static void scales(const span *s, size_t offset, float *out)
 {
-    memset(out, 0, s->count * sizeof *out);
+    zero(out, 0, s->skip);
+    zero(out, s->skip + s->n, s->count);
     for (uint32_t i = s->skip; i < s->skip + s->n; i++) {
         const uint32_t t = s->base + i;
         const uint16_t *at = (const uint16_t *)(const void *)((const uint8_t *)s->a->pages[t / TLM_PAGE] + offset);
@@ -91,7 +97,7 @@ static bool all_finite(const span *s)
     return true;
 }
 
-/* Scores to e = exp(score - max), 0 outside of the window, and 1/Z. false: a score is not finite. */
+/* Scores to e = exp(score - max), 0 in the rest of the last eight, and 1/Z. false: a score is not finite. */
 static bool softmax(const span *s, float *inv_z)
 {
     float *e = s->e + s->skip;
@@ -100,8 +106,7 @@ static bool softmax(const span *s, float *inv_z)
     }
     const float top = tlm_k_s3_max(e, s->n);
     tlm_k_s3_exp(e, s->n, &top);
-    memset(s->e, 0, s->skip * sizeof *e);
-    memset(e + s->n, 0, (s->count + LANES - s->skip - s->n) * sizeof *e);
+    zero(e, s->n, tlm_round_up(s->n, LANES));
     *inv_z = 1.0f / tlm_k_s3_sum8(e, (s->n + LANES - 1u) / LANES);
     return true;
 }
@@ -185,6 +190,7 @@ static bool attend(const tlm_attn *a, const coded *kind)
     const span s = span_of(a, kind);
     scales(&s, a->ks, s.ks);
     scales(&s, a->vs, s.vs);
+    zero(s.e, scored(&s), s.count + LANES);
     for (uint32_t h = a->head0; h < a->head1; h++) {
         if (!one_head(&s, h)) {
             return false;

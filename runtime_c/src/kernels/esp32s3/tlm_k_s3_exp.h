@@ -38,8 +38,7 @@
     add.s f2, f2, f5
     rfr \n, f2
     sub.s f2, f2, f5
-    mul.s f3, f2, f6
-    sub.s f1, f1, f3
+    msub.s f1, f2, f6           /* the product is exact: 7 bits times 9 */
     mul.s f3, f2, f7
     sub.s f3, f1, f3            /* r */
     mul.s f1, f8, f3

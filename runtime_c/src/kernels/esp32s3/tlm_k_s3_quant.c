@@ -1,4 +1,4 @@
-/* Rules 5 and 6: peaks and codes in assembly, one division a scale here. */
+/* Rules 5 and 6 in assembly; one scale a vector has its division here. */
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
@@ -22,19 +22,9 @@ static float inverse(uint32_t peak, float floor, float *scale)
     return 127.0f / amax;
 }
 
-/* The peaks, then the inverses, stand where the sums will. */
 bool tlm_k_s3_quant_block(const float *x, uint32_t n, float floor, int8_t *codes, float *scales, int32_t *sums)
 {
-    const uint32_t np = tlm_padded(n), blocks = blocks_of(np);
-    tlm_k_s3_absmax(x, np, sums);
-    for (uint32_t k = 0; k < blocks; k++) {
-        if ((uint32_t)sums[k] >= TLM_INF_BITS) {
-            return false;
-        }
-        sums[k] = (int32_t)tlm_bits(inverse((uint32_t)sums[k], floor, &scales[k]));
-    }
-    tlm_k_s3_codes(x, codes, sums, sizeof(float), sums, np);
-    return true;
+    return tlm_k_s3_quant(x, codes, scales, sums, tlm_padded(n) / 16u, tlm_bits(floor)) != 0;
 }
 
 bool tlm_k_s3_quant_vector(const float *x, uint32_t n, float floor, int8_t *codes, float *scales, int32_t *sums)
