@@ -27,6 +27,9 @@ _HINTS = {
 }
 
 
+OWN_BLOCKS = 3  # TLM_OWN_BLOCKS
+
+
 class Options(c.Structure):
     """tlm_py_options."""
 
@@ -38,6 +41,8 @@ class Options(c.Structure):
         ("threads", _U32),
         ("batch_in_pages", c.c_uint8),
         ("repack", c.c_uint8),
+        ("pin", c.c_uint8),
+        ("own", c.c_uint64 * OWN_BLOCKS),
         ("backend", _STR),
     ]
 
@@ -60,6 +65,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "decode_end": (_SIZE, [_VOID, _VOID, _SIZE]),
     "decode_pending": (_U32, [_VOID]),
     "need": (c.c_int32, [_VOID, c.POINTER(Options), _VOID]),
+    "place": (c.c_int32, [_VOID, c.POINTER(Options), _VOID, _U32, _U32, _VOID, _VOID, _VOID]),
     "session_new": (_VOID, [_VOID, c.POINTER(Options), _VOID, _VOID]),
     "session_free": (None, [_VOID]),
     "eval": (c.c_int32, [_VOID, _VOID, _U32, _VOID, _VOID]),

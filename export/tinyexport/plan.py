@@ -2,114 +2,100 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import Any
 
 from .blob import reader
 from .blob.schema import tensor_bytes
 from .blob.writer import BlobContent
-from .cost import BATCH_PER_TOKEN, BATCH_UNPACK, CYCLES_PER_WEIGHT, TIERS, Extras, extras, stream_seconds
+from .boards import Board, boards, find_board
+from .cost import (
+    BATCH_PER_TOKEN,
+    BATCH_UNPACK,
+    CPU_HZ,
+    CYCLES_PER_WEIGHT,
+    STALLS,
+    TIERS,
+    Extras,
+    extras,
+    stream_seconds,
+)
 from .errors import ConfigError
+from .placement import PROMPT_TOKENS, Memory, largest_context, memory, missing
 from .policy import GROUPS
 from .runtime import Model
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+__all__ = ["DECODE_POSITION", "PROMPT_TOKENS", "Board", "Plan", "boards", "find_board", "fits_nowhere", "make_plan"]
 
-PROMPT_TOKENS = 60
 DECODE_POSITION = 64
 KV_ORDER = ("i8", "i4")  # tried in this order when the user names none
-PAGE = 16
-MAX_BATCH = 16
-SLOT_HEADER = 4096  # the firmware's slot header takes one flash sector
+SRAM = "SRAM"
 
 
 @dataclass(frozen=True)
-class Board:
-    """A row of boards.toml."""
+class Stream:
+    """Weights of one memory that are read one after the other; cycles of their products on one core."""
 
-    name: str
-    title: str
-    cpu: str
-    flash: int
-    model_partition: int
-    slots: int
-    pieces: tuple[int, ...]
-    stack: int
-    reserve: int
-    flash_tier: str
-    line: int
-    cores: int
-    kernels: str
-    head_rows: int
-    source: str
-    kv_tier: str = "SRAM"
+    nbytes: float = 0.0
+    weights: float = 0.0
+    cycles: float = 0.0
 
-    @property
-    def ram(self) -> int:
-        """Bytes a session may use: the pieces less stack and reserve."""
-        return sum(self.pieces) - self.stack - self.reserve
+    def __add__(self, other: Stream) -> Stream:
+        """Both, one after the other."""
+        return Stream(self.nbytes + other.nbytes, self.weights + other.weights, self.cycles + other.cycles)
 
+    def times(self, share: float) -> Stream:
+        """A share of it."""
+        return Stream(self.nbytes * share, self.weights * share, self.cycles * share)
 
-def boards() -> dict[str, Board]:
-    """Every board by name."""
-    table = tomllib.loads(resources.files(__package__).joinpath("boards.toml").read_text("utf-8"))
-    return {name: Board(name=name, **{**row, "pieces": tuple(row["pieces"])}) for name, row in table.items()}
-
-
-def find_board(name: str) -> Board:
-    """A board by name; ConfigError naming the others."""
-    known = boards()
-    if name not in known:
-        raise ConfigError(f"unknown board {name!r}", f"boards: {', '.join(known)}")
-    return known[name]
+    def seconds(self, tier: str, board: Board, slower: float, effort: float = 1.0) -> float:
+        """Time to read and use it; `effort` scales the cycles, `slower` a line's overhead."""
+        if tier == SRAM:
+            return self.cycles * effort / board.cores / CPU_HZ
+        per_weight = self.cycles * effort / max(self.weights, 1)
+        return stream_seconds(self.nbytes, self.weights, TIERS[tier], board.line, per_weight, board.cores, slower)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes and weights that one token reads from flash."""
+    """What a token reads, by memory tier: `core` once a batch, and `head_share` of `head`, which is the whole head."""
 
-    core_bytes: int
-    core_weights: int
-    head_bytes: int
-    head_weights: int
-    other_bytes: int
-    core_cycles: float  # CPU cycles of all products of the core, one core
-    head_cycles: float
+    core: Mapping[str, Stream]
+    head: Mapping[str, Stream]
+    head_share: float = 1.0  # a certified head reads less
 
-    @property
-    def total(self) -> int:
-        """Bytes a decoded token reads."""
-        return self.core_bytes + self.head_bytes + self.other_bytes
+    def of(self, tier: str) -> int:
+        """Bytes that a decoded token reads from this memory."""
+        none = Stream()
+        return round(self.core.get(tier, none).nbytes + self.head_share * self.head.get(tier, none).nbytes)
 
 
-def traffic(content: BlobContent, kernels: str) -> Traffic:
-    """What a decoded token streams: every linear layer, the head, one row of the tables, norms and biases."""
-    cycles = CYCLES_PER_WEIGHT[kernels]
-    linear = set(GROUPS["ATTN"] + GROUPS["FFN"])
-    head = "tok_embed" if content.spec.tied else "head"
-    sums = {"core_bytes": 0, "core_weights": 0, "head_bytes": 0, "head_weights": 0, "other_bytes": 0}
-    core_cycles = head_cycles = 0.0
+def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, int]]) -> Traffic:
+    """Linear layers, head, norms and biases, one row of the tables; pinned parts from where their copies lie."""
+    cycles = CYCLES_PER_WEIGHT[board.kernels]
+    head_name = "tok_embed" if content.spec.tied else "head"
+    core: dict[str, Stream] = {}
+    head: dict[str, Stream] = {}
+
+    def add(part: dict[str, Stream], name: str, whole: Stream) -> None:
+        copied, piece = pinned.get(name, (0, 0))
+        share = copied / whole.nbytes
+        near = board.psram_tier if board.psram and piece == len(board.pieces) - 1 else SRAM
+        for tier, stream in ((near, whole.times(share)), (board.flash_tier, whole.times(1 - share))):
+            part[tier] = part.get(tier, Stream()) + stream
+
     for name, t in content.tensors.items():
         size, weights = tensor_bytes(t.kind, t.rows, t.cols), t.rows * t.cols
-        cpw = cycles.get(t.kind.name.lower(), 1.0)
-        if name.rsplit(".", 1)[-1] in linear:
-            sums["core_bytes"] += size
-            sums["core_weights"] += weights
-            core_cycles += cpw * weights
-        elif name == head:
-            sums["head_bytes"] += size
-            sums["head_weights"] += weights
-            head_cycles += cpw * weights
+        linear = name.rsplit(".", 1)[-1] in GROUPS["ATTN"] + GROUPS["FFN"] or name == head_name
+        whole = Stream(size, weights, cycles.get(t.kind.name.lower(), 1.0) * weights) if linear else Stream(size)
+        if name == head_name:
+            add(head, name, whole)
         elif name not in ("tok_embed", "pos_embed"):
-            sums["other_bytes"] += size
+            add(core, name, whole)
         if name in ("tok_embed", "pos_embed"):
-            sums["other_bytes"] += size // max(t.rows, 1)
-    return Traffic(**sums, core_cycles=core_cycles, head_cycles=head_cycles)
+            core[board.flash_tier] = core.get(board.flash_tier, Stream()) + Stream(size // max(t.rows, 1))
+    return Traffic(core, head)
 
 
 @dataclass(frozen=True)
@@ -127,147 +113,77 @@ def _token_extras(content: BlobContent, position: int, cores: int) -> Extras:
     return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores)
 
 
+def _batch_effort(n: int) -> float:
+    """Cycles of a batch of n vectors, in those of one."""
+    return 1.0 if n == 1 else (BATCH_UNPACK + BATCH_PER_TOKEN * n) / CYCLES_PER_WEIGHT["esp32s3"]["q4_0"]
+
+
 def speed(
-    content: BlobContent, board: Board, batches: tuple[int, ...], position: int, *, slower: float, more: float
+    content: BlobContent,
+    board: Board,
+    flow: Traffic,
+    batches: tuple[int, ...],
+    position: int,
+    slower: float,
+    more: float,
 ) -> Speed:
     """The cost model; `slower` scales the line overhead, `more` everything that is not a weight product."""
-    tier, flow = TIERS[board.flash_tier], traffic(content, board.kernels)
 
-    def stream(nbytes: float, weights: float, cycles: float) -> float:
-        return stream_seconds(nbytes, weights, tier, board.line, cycles / max(weights, 1), board.cores, slower)
+    def layers(effort: float) -> float:
+        return sum(stream.seconds(tier, board, slower, effort) for tier, stream in flow.core.items())
 
-    core = stream(flow.core_bytes + flow.other_bytes, flow.core_weights, flow.core_cycles)
-    head = stream(flow.head_bytes, flow.head_weights, flow.head_cycles)
+    def tokens(at: int, n: int) -> float:
+        return sum(more * _token_extras(content, at + i, board.cores).seconds(False) for i in range(n))
+
+    core = layers(1.0)
+    head = sum(stream.times(flow.head_share).seconds(tier, board, slower) for tier, stream in flow.head.items())
     decode = _token_extras(content, position, board.cores)
-    token = core + head + more * decode.seconds(True)
-    prefill, at = 0.0, 0
-    per_token = BATCH_PER_TOKEN / CYCLES_PER_WEIGHT["esp32s3"]["q4_0"]
-    unpack = BATCH_UNPACK / CYCLES_PER_WEIGHT["esp32s3"]["q4_0"]
-    for now in batches:
-        scale = 1.0 if now == 1 else unpack + per_token * now
-        prefill += stream(flow.core_bytes + flow.other_bytes, flow.core_weights, flow.core_cycles * scale)
-        prefill += sum(more * _token_extras(content, at + i, board.cores).seconds(False) for i in range(now))
-        at += now
+    sampling = more * (decode.seconds(True) - decode.seconds(False))
+    starts = [sum(batches[:i]) for i in range(len(batches))]
+    prefill = sum(layers(_batch_effort(n)) + tokens(at, n) for at, n in zip(starts, batches, strict=True))
     parts = {
         "core": core * 1e3,
         "head": head * 1e3,
         "attention": more * decode.attention / 240e3,
         "rest": more * (decode.activation + decode.rest + decode.sampling) / 240e3,
     }
-    return Speed(token, prefill + token, parts)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """RAM of a session: `total` is what `pieces` must hold; `batches` are those of a PROMPT_TOKENS-token prefill."""
-
-    context: int
-    kv_type: str
-    state: int
-    kv: int
-    batches: tuple[int, ...]
-    total: int
-
-
-def place(blocks: list[int], pieces: tuple[int, ...]) -> bool:
-    """Whether `blocks` fit `pieces`, largest first into the first piece with room, as the runtime places them."""
-    room = list(pieces)
-    for block in sorted(blocks, reverse=True):
-        for i, free in enumerate(room):
-            if block <= free:
-                room[i] = free - block
-                break
-        else:
-            return False
-    return True
-
-
-def usable_pieces(board: Board) -> tuple[int, ...]:
-    """The four largest pieces, after stack and reserve were taken off the smallest ones."""
-    pieces, taken = sorted(board.pieces), board.stack + board.reserve
-    left = []
-    for piece in pieces:
-        cut = min(piece, taken)
-        taken -= cut
-        left.append(piece - cut)
-    return tuple(sorted((p for p in left if p), reverse=True)[:4])
-
-
-def memory(model: Model, board: Board, context: int, kv: str) -> Memory | None:
-    """RAM for `context` positions, prefill scratch in unused pages; None when it does not fit the pieces."""
-    need = model.need(
-        context=context,
-        kv=kv,
-        batch=MAX_BATCH,
-        batch_in_pages=True,
-        head_rows=board.head_rows,
-        repack=False,
-        backend="ref",
-    )
-    pages = int(need["pages"])
-    blocks = [int(need["state"])] + [int(need["page"])] * pages
-    if not place(blocks, usable_pieces(board)):
-        return None
-    kv_bytes = int(need["page"]) * pages
-    batches = prefill_batches(model, board, context, kv, int(need["page"]), pages)
-    return Memory(context, kv, int(need["state"]), kv_bytes, batches, int(need["state"]) + kv_bytes)
-
-
-def prefill_batches(model: Model, board: Board, context: int, kv: str, page: int, pages: int) -> tuple[int, ...]:
-    """Batch sizes of a PROMPT_TOKENS-token prompt when the scratch lies in pages that are not used yet."""
-    largest_run = usable_pieces(board)[0] // page
-    scratch = {
-        n: int(
-            model.need(context=context, kv=kv, batch=n, head_rows=board.head_rows, repack=False, backend="ref")["batch"]
-        )
-        for n in range(2, MAX_BATCH + 1)
-    }
-    sizes: list[int] = []
-    left = min(PROMPT_TOKENS, context) - 1
-    while left > 0:
-        at, now = sum(sizes), 1
-        for n in range(2, min(MAX_BATCH, left) + 1):
-            free = min(pages - -(-(at + n) // PAGE), largest_run)
-            if scratch[n] <= free * page:
-                now = n
-        sizes.append(now)
-        left -= now
-    return tuple(sizes)
-
-
-def largest_context(model: Model, board: Board, kv: str) -> Memory | None:
-    """The most positions that fit, in whole pages, at most the model's own context."""
-    best: Memory | None = None
-    low, high = 1, -(-model.spec.context // PAGE)
-    while low <= high:
-        mid = (low + high) // 2
-        found = memory(model, board, min(mid * PAGE, model.spec.context), kv)
-        if found:
-            best, low = found, mid + 1
-        else:
-            high = mid - 1
-    return best
+    return Speed(core + head + more * decode.seconds(True), prefill + head + sampling, parts)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer of `tinyexport plan`. Speeds are modelled, never measured."""
+    """The answer of `tinyexport plan`. Speeds are modelled, never measured.
+
+    `missing_bytes` is what the largest piece of RAM lacks for `wanted` positions with this KV type; `by_kv` has the
+    largest context, its bytes and what the model's own context lacks for each type that was looked at.
+    """
 
     board: str
     fits: bool
     reason: str
     context: int
+    wanted: int
     kv_type: str
+    missing_bytes: int
+    by_kv: dict[str, dict[str, int]]
     flash_bytes: int
     flash_room: int
     ram_bytes: int
     ram_room: int
+    ram_pieces: tuple[int, ...]
+    ram_parts: dict[str, int]
+    pinned_tensors: int
     bytes_per_token: int
+    head_share: float
     batch: int
+    batches: tuple[int, ...]
+    prompt_tokens: int
+    decode_position: int
     decode_tok_s: dict[str, float]
     first_token_s: float
     limit: str
     parts_ms: dict[str, float]
+    assumptions: dict[str, str]
     modelled: bool = True
     note: str = ""
 
@@ -276,9 +192,60 @@ class Plan:
         return asdict(self)
 
 
-def flash_room(board: Board) -> int:
-    """Bytes of the largest blob a slot takes; with two slots the old model survives an upload."""
-    return board.model_partition // board.slots - SLOT_HEADER
+def _assumptions(board: Board, flow: Traffic, ram: Memory) -> dict[str, str]:
+    """What each figure rests on."""
+    tier = TIERS[board.flash_tier]
+    fitted = "fitted to public measurements" if tier.measured else "from the command format, never measured"
+    return {
+        "ram_room": f"{board.source}; less {board.stack:,} B of stacks and {board.reserve:,} B left to drivers",
+        "ram_bytes": "placed by the runtime as the firmware asks for it; pointers of 8 bytes, the chip's have 4",
+        "bytes_per_token": (
+            f"each weight once a token, {flow.head_share:.0%} of the head, {ram.pinned_bytes:,} B of them pinned in RAM"
+        ),
+        "decode_tok_s": (
+            f"line fills of {board.flash_tier} {fitted}; instructions counted on emulated kernels, times {STALLS} for "
+            "stalls; KV read from internal RAM; low: half more overhead a line and all but the weights doubled, "
+            "high: 0.9 and 0.6 of them"
+        ),
+        "first_token_s": f"an empty context, batches of {', '.join(map(str, ram.batches))}, the head once",
+    }
+
+
+def _choose(model: Model, board: Board, wanted: int, exact: bool, kinds: tuple[str, ...]) -> Memory | None:
+    """The KV type with the largest context, the first of equals; `exact`: `wanted` positions or none."""
+    best: Memory | None = None
+    for kind in kinds:
+        if exact:
+            at, fits = memory(model, board, wanted, kind)
+            found = at if fits else None
+        else:
+            found = largest_context(model, board, kind, wanted)
+        if found and (best is None or found.context > best.context):
+            best = found
+    return best
+
+
+def _by_kv(model: Model, board: Board, kinds: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    table = {}
+    for kind in kinds:
+        found, all_of_it = largest_context(model, board, kind, model.spec.context), model.spec.context
+        lacks = 0 if found and found.context == all_of_it else missing(model, board, all_of_it, kind)
+        table[kind] = {
+            "context": found.context if found else 0,
+            "ram_bytes": found.total if found else 0,
+            "pinned_bytes": found.pinned_bytes if found else 0,
+            "missing_bytes": lacks,
+        }
+    return table
+
+
+def _limit(mid: Speed, flow: Traffic, board: Board) -> str:
+    largest = max(mid.parts_ms, key=lambda k: mid.parts_ms[k])
+    cycles = sum(stream.cycles for stream in flow.core.values())
+    if largest == "core" and cycles / board.cores / CPU_HZ * 1e3 > mid.parts_ms["core"] * 0.9:
+        return "CPU (layers)"
+    bus = "PSRAM" if board.psram else "flash"
+    return {"core": f"{bus} bus (layers)", "head": f"{bus} bus (head)"}.get(largest, largest)
 
 
 def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | None = None) -> Plan:
@@ -287,47 +254,49 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     wanted = context or model.spec.context
     if wanted > model.spec.context:
         raise ConfigError(f"the model has {model.spec.context} positions", "ask for a smaller --context")
-    ram = None
-    for kind in (kv,) if kv else KV_ORDER:
-        found = memory(model, board, wanted, kind) or (None if context else largest_context(model, board, kind))
-        if found and (ram is None or found.context > ram.context):
-            ram = found
-    room = flash_room(board)
-    whole = board.model_partition - SLOT_HEADER
+    kinds = (kv,) if kv else KV_ORDER
+    found = _choose(model, board, wanted, context is not None, kinds)
+    ram = found or memory(model, board, wanted, kinds[-1])[0]
+    lacks = missing(model, board, wanted, ram.kv_type) if found is None or found.context < wanted else 0
     reasons = []
-    if len(data) > whole:
-        reasons.append(f"the blob takes {len(data):,} B, the model partition holds {whole:,} B")
-    if ram is None:
-        reasons.append(f"{wanted} positions of KV cache do not fit {board.ram:,} B of RAM")
-    batches = ram.batches if ram else (1,) * (PROMPT_TOKENS - 1)
-    position = min(DECODE_POSITION, (ram.context if ram else wanted) - 1)
-    mid = speed(content, board, batches, position, slower=1.0, more=1.0)
-    low = speed(content, board, batches, position, slower=1.5, more=2.0)
-    high = speed(content, board, batches, position, slower=0.9, more=0.6)
-    cpu_bound = traffic(content, board.kernels).core_cycles / board.cores / 240e3 > mid.parts_ms["core"] * 0.9
-    largest = max(mid.parts_ms, key=lambda k: mid.parts_ms[k])
-    limit = {"core": "flash bus (layers)", "head": "flash bus (head)"}.get(largest, largest)
-    if reasons:
-        limit = "does not fit"
-    elif cpu_bound:
-        limit = "CPU (layers)"
+    if len(data) > board.largest_blob:
+        reasons.append(f"the blob takes {len(data):,} B, the model partition holds {board.largest_blob:,} B")
+    if found is None:
+        reasons.append(f"{wanted} positions with KV {ram.kv_type} do not fit the RAM: {lacks:,} B are missing")
+    flow = traffic(content, board, ram.pinned)
+    position = min(DECODE_POSITION, ram.context - 1)
+    mid, low, high = (
+        speed(content, board, flow, ram.batches, position, slower, more)
+        for slower, more in ((1.0, 1.0), (1.5, 2.0), (0.9, 0.6))
+    )
     return Plan(
         board=board.name,
         fits=not reasons,
         reason="; ".join(reasons),
-        context=ram.context if ram else 0,
-        kv_type=ram.kv_type if ram else (kv or KV_ORDER[-1]),
+        context=found.context if found else 0,
+        wanted=wanted,
+        kv_type=ram.kv_type,
+        missing_bytes=lacks,
+        by_kv=_by_kv(model, board, kinds),
         flash_bytes=len(data),
-        flash_room=room,
-        ram_bytes=ram.total if ram else 0,
-        ram_room=sum(usable_pieces(board)),
-        bytes_per_token=traffic(content, board.kernels).total,
-        batch=max(batches),
+        flash_room=board.slot,
+        ram_bytes=ram.total,
+        ram_room=sum(board.pieces),
+        ram_pieces=board.pieces,
+        ram_parts={"kv": ram.kv, "state": ram.state, "app": ram.own, "batches": ram.batch, "pinned": ram.pinned_bytes},
+        pinned_tensors=len(ram.pinned),
+        bytes_per_token=flow.of(board.flash_tier),
+        head_share=flow.head_share,
+        batch=max(ram.batches),
+        batches=ram.batches,
+        prompt_tokens=min(PROMPT_TOKENS, ram.context),
+        decode_position=position,
         decode_tok_s={"low": 1 / low.token_s, "mid": 1 / mid.token_s, "high": 1 / high.token_s},
         first_token_s=mid.first_token_s,
-        limit=limit,
+        limit="does not fit" if reasons else _limit(mid, flow, board),
         parts_ms=mid.parts_ms,
-        note="one slot only: an upload replaces the old model" if room < len(data) <= whole else "",
+        assumptions=_assumptions(board, flow, ram),
+        note="one slot only: an upload replaces the old model" if board.slot < len(data) <= board.largest_blob else "",
     )
 
 

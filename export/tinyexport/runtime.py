@@ -23,14 +23,14 @@ import numpy as np
 
 from .blob import reader
 from .blob.schema import NO_TOKEN
-from .blob.writer import BlobContent, ChatSpec
+from .blob.writer import BlobContent, ChatSpec, stored_tensors
 from .errors import RuntimeFault
 from .generation import Generation, Step, generate
 from .native import NativeFault, Options, check, lib
 from .spec import ModelSpec
 
 KV_TYPES = ("f32", "f16", "i8", "i4")
-NEED_KEYS = ("total", "state", "batch", "page", "pages", "repack")
+NEED_KEYS = ("total", "state", "batch", "page", "pages", "repack", "own")
 _SPECIAL, _BOS, _CONTINUE = 1, 2, 4
 _MAX_PIECE = 4096
 
@@ -142,8 +142,29 @@ class Model:
         check(lib().tlm_py_need(self._handle, c.byref(_options(**options)), out))
         return dict(zip(NEED_KEYS, out, strict=True))
 
+    def place(self, pieces: Sequence[int], prompt: int, **options: Any) -> Placement | None:
+        """How a session would lie in pieces of memory of these sizes; None when they do not do."""
+        names = list(stored_tensors(self.content))
+        sizes, pinned = np.array(pieces, np.uint64), np.zeros((len(names), 2), np.uint64)
+        batches, count = np.zeros(max(prompt, 1), np.uint32), c.c_uint32()
+        code = lib().tlm_py_place(
+            self._handle,
+            c.byref(_options(**options)),
+            _pointer(sizes),
+            len(sizes),
+            prompt,
+            _pointer(batches),
+            c.byref(count),
+            _pointer(pinned),
+        )
+        if code and NativeFault(code).name == "TLM_ERR_MEMORY":
+            return None
+        check(code)
+        copies = {name: (int(n), int(piece)) for name, (n, piece) in zip(names, pinned, strict=True) if n}
+        return Placement(tuple(int(n) for n in batches[: count.value]), copies)
+
     def session(self, **options: Any) -> Session:
-        """A fresh context: context, kv, batch, backend, threads, repack, head_rows, batch_in_pages (see tlm_config)."""
+        """A fresh context; the options are those of `_options` (see tlm_config)."""
         return Session(self, **options)
 
 
@@ -156,13 +177,25 @@ def _options(
     repack: bool = True,
     head_rows: int = 0,
     batch_in_pages: bool = False,
+    pin: bool = False,
+    own: tuple[int, ...] = (),
 ) -> Options:
     if kv not in KV_TYPES:
         raise RuntimeFault(f"unknown KV type {kv!r}", f"use one of {', '.join(KV_TYPES)}")
     if any(not 0 <= n <= 0xFFFFFFFF for n in (context or 0, batch, threads, head_rows)) or context == 0:
         raise RuntimeFault("a session option is out of its range", "see tlm_config in runtime_c/include/tlm.h")
     name = backend.encode() if backend is not None else None
-    return Options(context or 0, KV_TYPES.index(kv), batch, head_rows, max(threads, 1), batch_in_pages, repack, name)
+    return Options(
+        context or 0, KV_TYPES.index(kv), batch, head_rows, max(threads, 1), batch_in_pages, repack, pin, own, name
+    )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Batches of a prompt in an empty context; tensor -> bytes of it that lie in a copy, and in which piece."""
+
+    batches: tuple[int, ...]
+    pinned: dict[str, tuple[int, int]]
 
 
 class Session:

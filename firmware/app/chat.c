@@ -52,7 +52,7 @@ static void rewind_to(chat *c, uint32_t position)
 static void clear(chat *c)
 {
     rewind_to(c, 0);
-    c->n_ids = c->n_exchanges = 0;
+    c->n_ids = c->n_exchanges = c->forgotten = 0;
     c->raw = false;
 }
 
@@ -66,7 +66,8 @@ void chat_reset(chat *c)
 static void drop(chat *c, uint32_t k)
 {
     const uint32_t from = k < c->n_exchanges ? c->start[k] : c->n_ids;
-    const uint32_t shift = from - base(c), position = tlm_position(&c->session);
+    const uint32_t shift = from - base(c), position = tlm_position(&c->session) + c->forgotten;
+    c->forgotten = 0;
     memmove(c->ids + base(c), c->ids + from, (c->n_ids - from) * sizeof c->ids[0]);
     c->n_ids -= shift;
     c->first -= shift;
@@ -101,6 +102,7 @@ static uint16_t encode(chat *c, const chat_request *r, bool fresh, bool count_on
     const size_t bos = fresh ? base(c) : 0;
     const uint32_t at = (fresh ? 0 : c->n_ids) + (uint32_t)bos;
     prompt_sink *sink = &c->sink;
+    chat_work(c);
     sink->count = sink->lead = 0;
     sink->cap = count_only || at > c->config.context ? 0 : c->config.context - at;
     sink->ids = c->ids + (sink->cap > 0 ? at : 0);
@@ -139,7 +141,7 @@ static uint16_t start_sampler(chat *c, const chat_request *r)
 /* A grammar alone says where its reply ends: stop strings do not cut it. */
 static void start_grammar(chat *c, const chat_request *r)
 {
-    grammar_begin(&c->grammar, &c->model, r->grammar, r->grammar_bytes, c->sink.work, TLM_ENCODE_WORK(c->sink.text_cap),
+    grammar_begin(&c->grammar, &c->model, r->grammar, r->grammar_bytes, c->sink.text, c->config.own[OWN_TEXT],
                   c->first > base(c), (r->flags & PROTO_GENERATE_FLAG_IGNORE_STOP) == 0);
     c->sampler.allowed = r->grammar_bytes > 0 ? grammar_allowed : NULL;
     c->sampler.allowed_ctx = &c->grammar;
@@ -159,6 +161,8 @@ static void start_reply(chat *c, const chat_request *r)
     if (tlm_position(&c->session) >= c->n_ids)
         rewind_to(c, c->n_ids - 1u);
     c->evaluate_from = tlm_position(&c->session);
+    c->done.reread_tokens += c->forgotten;
+    c->forgotten = 0;
     c->accepted.cached_tokens = c->done.cached_tokens = c->evaluate_from;
     c->accepted.prompt_tokens = c->done.prompt_tokens;
     c->accepted.dropped = c->done.dropped;

@@ -16,6 +16,9 @@
 #define CHAT_MAX_EXCHANGES 64u
 #define CHAT_MIN_CONTEXT 32u /* fewer positions are no use */
 
+/* The app's blocks in the session's memory (config.own): ids, logprob, and sink.text, at least GRAMMAR_MAX bytes. */
+enum { OWN_IDS, OWN_LOGPROB, OWN_TEXT };
+
 /* What somebody wants a reply to. */
 typedef struct chat_request {
     uint8_t mode;   /* PROTO_MODE_* */
@@ -41,8 +44,9 @@ typedef struct chat {
     tlm_model model;
     tlm_config config;
     tlm_session session;
-    tlm_mem pieces[TLM_MAX_PIECES]; /* what the session got */
     size_t memory_used;
+    bool work_in_pages; /* sink.work lies in the session's idle pages */
+    uint32_t forgotten; /* tokens that gave it their pages and are not counted as reread yet */
     prompt_template prompt;
     prompt_sink sink;
     uint32_t *ids;  /* [config.context + 1] */
@@ -57,7 +61,7 @@ typedef struct chat {
     void *clock_ctx;
     tlm_sampler sampler;
     reply_text reply;
-    grammar grammar; /* lives in sink.work, which is free while a reply is written */
+    grammar grammar; /* lies in the block of sink.text, which is free while a reply is written */
     uint32_t flags, max_tokens;
     uint32_t first, n_tokens; /* where in ids the reply begins; its tokens */
     uint32_t evaluate_from;   /* position before the prompt, for progress */
@@ -85,6 +89,10 @@ uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_
 void chat_close(chat *c);
 /* Could chat_open succeed? Reads the blob, touches no session memory. */
 uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t *detail);
+
+/* Gives the sink its work memory, to be called before anything is encoded: where it lies in the session's idle pages, a
+ * full context loses its last positions, which the next step evaluates again. */
+void chat_work(chat *c);
 
 void chat_reset(chat *c); /* an empty context; no reply may be under way */
 /* Starts a reply; chat.accepted tells about it. On an error nothing has changed. */

@@ -14,69 +14,98 @@ static size_t text_bytes(const board *b)
     return round64((size_t)b->max_text + MAX_TEMPLATE);
 }
 
-/* Bytes of the app's own buffers: ids and log-probabilities, text, the tokenizer's work. */
-static size_t own_bytes(const board *b, uint32_t context)
+static size_t work_bytes(const board *b)
 {
-    return round64((context + 1u) * 4u) * 2u + text_bytes(b) + round64(TLM_ENCODE_WORK(text_bytes(b)));
+    return round64(TLM_ENCODE_WORK(text_bytes(b)));
 }
 
-static void carve(chat *c, const board *b, uint8_t *at, uint32_t context)
+/* Of a row of ids, or of log-probabilities. */
+static size_t row_bytes(uint32_t context)
 {
-    c->ids = (uint32_t *)(void *)at;
-    at += round64((context + 1u) * 4u);
-    c->logprob = (float *)(void *)at;
-    at += round64((context + 1u) * 4u);
-    c->sink.work = at;
-    at += round64(TLM_ENCODE_WORK(text_bytes(b)));
-    c->sink.text = (char *)at;
-    c->sink.text_cap = text_bytes(b);
-    c->sink.model = &c->model;
+    return round64((context + 1u) * 4u);
 }
 
-/* Tries to place the app's buffers at the end of piece `home` and the session in what is left. */
-static tlm_err place(chat *c, const board *b, uint32_t home)
+/* The words of a prompt and the tokenizer's work, or `lean`, without it; later the table of a grammar. */
+static size_t text_block(const board *b, bool lean)
 {
-    tlm_mem *pieces = c->pieces;
-    const size_t own = own_bytes(b, c->config.context);
-    if (b->pieces[home].bytes < own)
-        return TLM_ERR_MEMORY;
-    memcpy(pieces, b->pieces, sizeof c->pieces);
-    const size_t left = (pieces[home].bytes - own) & ~(size_t)63u;
-    pieces[home].bytes = left;
-    const tlm_err err = tlm_session_init(&c->session, &c->model, &c->config, pieces, b->n_pieces);
-    if (err == TLM_OK)
-        carve(c, b, (uint8_t *)pieces[home].base + left, c->config.context);
-    return err;
+    const size_t text = text_bytes(b);
+    return !lean ? text + work_bytes(b) : text > GRAMMAR_MAX ? text : GRAMMAR_MAX;
 }
 
-static tlm_err place_anywhere(chat *c, const board *b)
+/* The tokenizer works in pages that hold nothing yet, where there are so many that the longest row of them, of at
+ * most TLM_MAX_PIECES, is enough. */
+static bool work_fits_pages(const board *b, const tlm_need *need)
+{
+    return need->page * need->pages >= TLM_MAX_PIECES * work_bytes(b);
+}
+
+static tlm_err set_context(tlm_config *config, const board *b, const tlm_model *model, uint32_t context)
 {
     tlm_need need;
-    size_t all = 0;
-    for (uint32_t i = 0; i < b->n_pieces; i++)
-        all += b->pieces[i].bytes;
-    tlm_err err = tlm_session_need(&c->model, &c->config, &need);
+    config->context = context;
+    memset(config->own, 0, sizeof config->own);
+    const tlm_err err = tlm_session_need(model, config, &need);
     if (err != TLM_OK)
         return err;
-    c->memory_used = need.total + own_bytes(b, c->config.context);
-    if (c->memory_used > all)
-        return TLM_ERR_MEMORY;
-    err = TLM_ERR_MEMORY;
-    for (uint32_t i = 0; i < b->n_pieces && err == TLM_ERR_MEMORY; i++)
-        err = place(c, b, i);
-    return err;
+    config->own[OWN_IDS] = config->own[OWN_LOGPROB] = row_bytes(context);
+    config->own[OWN_TEXT] = text_block(b, work_fits_pages(b, &need));
+    return TLM_OK;
 }
 
-static void configure(tlm_config *config, const board *b, const tlm_model *model, tlm_kv_type kv, uint32_t context)
+void chat_work(chat *c)
 {
-    *config = b->session;
-    config->kv_type = kv;
-    config->context = context == 0 || context > model->spec->context ? model->spec->context : context;
+    size_t bytes;
+    while (c->work_in_pages) {
+        c->sink.work = tlm_idle(&c->session, &bytes);
+        if (bytes >= TLM_ENCODE_WORK(c->sink.text_cap))
+            return;
+        const uint32_t position = tlm_position(&c->session), kept = (position - 1u) / TLM_PAGE * TLM_PAGE;
+        c->forgotten += position - kept;
+        (void)tlm_rewind(&c->session, kept);
+    }
+}
+
+static void carve(chat *c, const board *b)
+{
+    uint8_t *text = tlm_own(&c->session, OWN_TEXT);
+    c->ids = tlm_own(&c->session, OWN_IDS);
+    c->logprob = tlm_own(&c->session, OWN_LOGPROB);
+    c->sink.text = (char *)text;
+    c->sink.text_cap = text_bytes(b);
+    c->sink.work = text + text_bytes(b);
+    c->sink.model = &c->model;
+    c->work_in_pages = c->config.own[OWN_TEXT] == text_block(b, true);
+    chat_work(c);
 }
 
 static uint32_t least_context(const tlm_model *model)
 {
     return model->spec->context < CHAT_MIN_CONTEXT ? model->spec->context : CHAT_MIN_CONTEXT;
+}
+
+/* The largest context that fits, at most `context` (0: the model's own). */
+static tlm_err choose_context(tlm_config *config, const board *b, const tlm_model *model, tlm_kv_type kv, uint32_t context)
+{
+    const uint32_t least = least_context(model), most = model->spec->context;
+    *config = b->session;
+    config->kv_type = kv;
+    context = context == 0 || context > most ? most : context;
+    context = context > least ? context : least;
+    for (;;) {
+        tlm_err err = set_context(config, b, model, context);
+        if (err == TLM_OK)
+            err = tlm_session_fits(model, config, b->pieces, b->n_pieces);
+        if (err != TLM_ERR_MEMORY || context == least)
+            return err;
+        const uint32_t fewer = (context - 1u) / TLM_PAGE * TLM_PAGE;
+        context = fewer > least ? fewer : least;
+    }
+}
+
+static size_t memory_of(const tlm_config *config, const tlm_model *model)
+{
+    tlm_need need;
+    return tlm_session_need(model, config, &need) == TLM_OK ? need.total : 0;
 }
 
 static uint16_t open_error(tlm_err err, const void *blob, size_t bytes, uint32_t *detail)
@@ -96,21 +125,15 @@ uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_
     tlm_err err = tlm_model_open(&c->model, blob, bytes);
     if (err != TLM_OK)
         return open_error(err, blob, bytes, detail);
-    configure(&c->config, b, &c->model, kv, context);
-    const uint32_t least = least_context(&c->model);
-    if (c->config.context < least)
-        c->config.context = least;
-    for (;;) {
-        err = place_anywhere(c, b);
-        if (err != TLM_ERR_MEMORY || c->config.context == least)
-            break;
-        const uint32_t fewer = (c->config.context - 1u) / TLM_PAGE * TLM_PAGE;
-        c->config.context = fewer > least ? fewer : least;
-    }
+    err = choose_context(&c->config, b, &c->model, kv, context);
+    if (err == TLM_OK)
+        err = tlm_session_init(&c->session, &c->model, &c->config, b->pieces, b->n_pieces);
+    c->memory_used = memory_of(&c->config, &c->model);
     if (err != TLM_OK) {
         *detail = err == TLM_ERR_MEMORY ? (uint32_t)c->memory_used : (uint32_t)err;
         return chat_error(err);
     }
+    carve(c, b);
     prompt_parse(&c->prompt, &c->model, &c->sink);
     if (prompt_overhead(&c->prompt) > MAX_TEMPLATE) {
         *detail = MAX_TEMPLATE;
@@ -129,21 +152,12 @@ uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type k
 {
     tlm_model model;
     tlm_config config;
-    tlm_need need;
-    size_t all = 0, largest = 0;
     tlm_err err = tlm_model_open(&model, blob, bytes);
     if (err != TLM_OK)
         return open_error(err, blob, bytes, detail);
-    configure(&config, b, &model, kv, least_context(&model));
-    err = tlm_session_need(&model, &config, &need);
-    if (err != TLM_OK)
+    err = choose_context(&config, b, &model, kv, 1);
+    if (err != TLM_OK && err != TLM_ERR_MEMORY)
         return open_error(err, blob, bytes, detail);
-    for (uint32_t i = 0; i < b->n_pieces; i++) {
-        all += b->pieces[i].bytes;
-        largest = b->pieces[i].bytes > largest ? b->pieces[i].bytes : largest;
-    }
-    const size_t total = need.total + own_bytes(b, config.context);
-    *detail = (uint32_t)total;
-    const bool fits = total <= all && need.state <= largest && need.page <= largest && need.batch_scratch <= largest;
-    return fits ? PROTO_ERROR_NONE : PROTO_ERROR_MODEL_MEMORY;
+    *detail = (uint32_t)memory_of(&config, &model);
+    return err == TLM_OK ? PROTO_ERROR_NONE : PROTO_ERROR_MODEL_MEMORY;
 }

@@ -23,7 +23,7 @@ typedef struct prompt_template {
 /* Where encoded ids go, and the memory for it. */
 typedef struct prompt_sink {
     const tlm_model *model;
-    void *work; /* TLM_ENCODE_WORK(text_cap) bytes */
+    void *work; /* TLM_ENCODE_WORK(text_cap) bytes while something is encoded */
     char *text;
     size_t text_cap;
     uint32_t *ids;

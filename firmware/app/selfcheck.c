@@ -120,7 +120,7 @@ uint32_t selfcheck_boot(const board *b)
 }
 
 /* CRC of the logits after three tokens: a batch of two and one alone, which take different kernels. */
-static bool fingerprint(chat *c, const char *backend, const tlm_mem *pieces, uint32_t n_pieces, uint32_t *crc)
+static bool fingerprint(chat *c, const board *b, const char *backend, uint32_t *crc)
 {
     logit_digest digest;
     const tlm_sink sink = digest_sink(&digest);
@@ -128,7 +128,7 @@ static bool fingerprint(chat *c, const char *backend, const tlm_mem *pieces, uin
     const uint32_t n = c->config.context < 3u ? c->config.context : 3u;
     tlm_config config = c->config;
     config.backend = backend;
-    if (tlm_session_init(&c->session, &c->model, &config, pieces, n_pieces) != TLM_OK)
+    if (tlm_session_init(&c->session, &c->model, &config, b->pieces, b->n_pieces) != TLM_OK)
         return false;
     bool ok = tlm_eval(&c->session, ids, n - 1u, NULL, &sink) == TLM_OK;
     ok = ok && tlm_eval(&c->session, ids + n - 1u, 1, NULL, &sink) == TLM_OK;
@@ -143,8 +143,8 @@ uint32_t selfcheck_model(app_t *app)
     if (strcmp(tlm_backend(&c->session), "ref") == 0)
         return 0;
     uint32_t fast = 0, reference = 1;
-    const bool ok = fingerprint(c, "ref", c->pieces, app->board->n_pieces, &reference) &&
-                    fingerprint(c, app->board->session.backend, c->pieces, app->board->n_pieces, &fast);
+    const bool ok = fingerprint(c, app->board, "ref", &reference) &&
+                    fingerprint(c, app->board, app->board->session.backend, &fast);
     chat_reset(c);
     return ok && fast == reference ? 0 : (uint32_t)PROTO_CHECK_KERNELS;
 }

@@ -304,6 +304,7 @@ static uint16_t do_tokenize(app_t *app, const proto_header *to, const proto_requ
         return PROTO_ERROR_TOO_LONG;
     }
     size_t n = 0;
+    chat_work(&app->chat);
     const uint32_t flags = ((t->flags & 1u) != 0 ? TLM_ENCODE_SPECIAL : 0u) | ((t->flags & 2u) != 0 ? TLM_ENCODE_BOS : 0u);
     const tlm_err err = tlm_encode(&app->chat.model, t->text.data, t->text.len, flags, sink->work, ids,
                                    sizeof ids / sizeof ids[0], &n);

@@ -103,11 +103,14 @@ typedef struct tlm_config {
                              shrinks as the context fills; false: it is asked for apart */
     uint32_t head_rows;   /* logits computed between two calls of a sink; 0 = the whole vocabulary */
     bool repack;          /* grant memory for a backend's own copy of the weights (desk only) */
+    bool pin;             /* copy weights into what the pieces have left, in the order of reading: for a blob in
+                             memory that is slower than the pieces; without effect beside repack */
+    size_t own[TLM_OWN_BLOCKS]; /* bytes of blocks that the caller wants for itself: tlm_own */
     const char *backend;  /* "ref", "avx2", "avx512vnni", "esp32s3"...; NULL = the best here */
     tlm_parallel parallel; /* zero = one thread */
 } tlm_config;
 
-/* Full context, KV i8, batch 16, apart, whole vocabulary at once, no repack, best backend, one thread. */
+/* Full context, KV i8, batch 16, apart, whole vocabulary at once, no copies, best backend, one thread. */
 void tlm_config_default(tlm_config *config, const tlm_model *model);
 
 /* What a session takes. Blocks are indivisible; tlm_session_init places them, largest first, each in the smallest
@@ -121,6 +124,7 @@ typedef struct tlm_need {
     size_t page;          /* bytes of a KV page: TLM_PAGE positions of a layer, the widest decides */
     uint32_t pages;       /* number of pages, each a block of its own */
     size_t repack;        /* one block; 0 unless granted */
+    size_t own[TLM_OWN_BLOCKS]; /* what the caller asked for */
 } tlm_need;
 
 typedef struct tlm_mem {
@@ -135,6 +139,13 @@ typedef struct tlm_session tlm_session;
 
 tlm_err tlm_session_init(tlm_session *session, const tlm_model *model, const tlm_config *config,
                          const tlm_mem *pieces, uint32_t n_pieces);
+/* What tlm_session_init would say of these pieces: TLM_ERR_MEMORY when they do not do. Touches none of them. */
+tlm_err tlm_session_fits(const tlm_model *model, const tlm_config *config, const tlm_mem *pieces, uint32_t n_pieces);
+void *tlm_own(const tlm_session *session, uint32_t index); /* 64-aligned; NULL for an empty block */
+/* Pages that hold no position yet, the longest row of them: free to use until the next tlm_eval, for tlm_encode's work
+ * say. A rewind makes it longer. */
+void *tlm_idle(const tlm_session *session, size_t *bytes);
+size_t tlm_pinned(const tlm_session *session, uint32_t tensor); /* bytes of this tensor that lie in a copy */
 
 /* ---- eval ---------------------------------------------------------------------------------------- */
 

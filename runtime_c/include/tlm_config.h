@@ -20,6 +20,7 @@
 #endif
 #define TLM_PAGE 16u /* positions of a KV page: part of the kernel contract, not to be changed */
 #define TLM_MAX_PIECES 4u
+#define TLM_OWN_BLOCKS 3u /* blocks of the caller's that a session places beside its own */
 
 typedef enum tlm_kv_type { TLM_KV_F32, TLM_KV_F16, TLM_KV_I8, TLM_KV_I4, TLM_KV_COUNT } tlm_kv_type;
 

@@ -4,6 +4,12 @@
 
 struct tlm_kernels;
 
+/* The first `tiles` tiles of a tensor, or none. */
+typedef struct tlm_copy {
+    const uint8_t *data;
+    uint32_t tiles;
+} tlm_copy;
+
 /* Widths, in elements per token, of the activation buffers: the widest layer decides. Multiples of 16. */
 typedef struct tlm_widths {
     uint32_t dim;    /* x: the residual stream */
@@ -18,10 +24,11 @@ struct tlm_session {
     const tlm_model *model;
     struct tlm_kernels *kernels;
     void **pages;                /* [n_layers][n_pages] */
-    const void *const *repacked; /* by tensor id, NULL entries stay in the blob; NULL without a grant */
+    const tlm_copy *copies;      /* by tensor id; NULL without a grant */
     uint8_t *single, *batch;     /* scratch for one token, and for max_batch (NULL: in pages, or none) */
     float *logits;               /* [head_rows] */
-    uint8_t *attn;               /* one scratch of attn_bytes a part */
+    uint8_t *attn;               /* one scratch of attn_bytes a part; where the logits lie */
+    void *own[TLM_OWN_BLOCKS];   /* the caller's */
     size_t attn_bytes, page_bytes;
     tlm_widths widths;
     tlm_parallel parallel;
@@ -30,6 +37,7 @@ struct tlm_session {
     uint32_t context, max_batch, head_rows, position;
     uint8_t kv_type;
     bool batch_in_pages;
+    bool repacked; /* copies are in the backend's own layout */
 };
 
 #endif

@@ -41,15 +41,25 @@ static uint8_t *take(tlm_arena *arena, uint32_t piece, size_t bytes)
     return p;
 }
 
-static bool place_block(tlm_arena *arena, size_t bytes, uint8_t **at)
+uint8_t *tlm_arena_take(tlm_arena *arena, size_t bytes)
 {
+    const size_t whole = (size_t)tlm_arena_round(bytes);
+    uint32_t best = TLM_MAX_PIECES;
     for (uint32_t i = 0; i < arena->n; i++) {
-        if (arena->left[i] >= bytes) {
-            *at = take(arena, i, bytes);
-            return true;
+        if (arena->left[i] >= whole && (best == TLM_MAX_PIECES || arena->left[i] < arena->left[best])) {
+            best = i;
         }
     }
-    return false;
+    return best == TLM_MAX_PIECES ? NULL : take(arena, best, whole);
+}
+
+size_t tlm_arena_largest(const tlm_arena *arena)
+{
+    size_t largest = 0;
+    for (uint32_t i = 0; i < arena->n; i++) {
+        largest = arena->left[i] > largest ? arena->left[i] : largest;
+    }
+    return largest & ~(size_t)(TLM_ARENA_ALIGN - 1u);
 }
 
 /* The blocks that are not placed yet and have at least `least` bytes. */
@@ -66,7 +76,8 @@ static bool place_blocks(tlm_arena *arena, const size_t bytes[TLM_BLOCKS], uint8
         if (best == TLM_BLOCKS) {
             return true;
         }
-        if (!place_block(arena, bytes[best], &at[best])) {
+        at[best] = tlm_arena_take(arena, bytes[best]);
+        if (at[best] == NULL) {
             return false;
         }
     }
@@ -91,7 +102,8 @@ static bool place_pages(tlm_arena *arena, const tlm_need *need, tlm_page_run run
 bool tlm_arena_place(tlm_arena *arena, const tlm_need *need, uint8_t *at[TLM_BLOCKS],
                      tlm_page_run runs[TLM_MAX_PIECES])
 {
-    const size_t bytes[TLM_BLOCKS] = {need->state, need->batch_scratch, need->repack};
+    size_t bytes[TLM_BLOCKS] = {need->state, need->batch_scratch, need->repack};
+    memcpy(bytes + TLM_BLOCK_OWN, need->own, sizeof need->own);
     memset(at, 0, TLM_BLOCKS * sizeof *at);
     memset(runs, 0, TLM_MAX_PIECES * sizeof *runs);
     return place_blocks(arena, bytes, at, need->page) && place_pages(arena, need, runs) &&

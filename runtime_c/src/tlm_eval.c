@@ -10,11 +10,10 @@
 /* Normed hidden states of the picked tokens, side by side in h. */
 static tlm_rows head_input(const tlm_batch *batch, const uint32_t *picked, uint32_t n)
 {
-    const tlm_model *model = batch->s->model;
     const tlm_spec_rec *spec = batch->spec;
     const uint32_t stride = batch->s->widths.dim;
-    const float *gain = tlm_model_vector(model, spec->final_norm);
-    const float *bias = tlm_model_vector(model, spec->final_norm_bias);
+    const float *gain = tlm_session_vector(batch->s, spec->final_norm);
+    const float *bias = tlm_session_vector(batch->s, spec->final_norm_bias);
     for (uint32_t i = 0; i < n; i++) {
         const float *x = batch->at.x + (size_t)picked[i] * stride;
         float *h = batch->at.h + (size_t)i * stride;
@@ -29,16 +28,15 @@ static tlm_rows head_input(const tlm_batch *batch, const uint32_t *picked, uint3
 }
 
 /* The chunk row0..row0+rows-1 of the logits of n tokens, `stride` apart in the session's buffer. */
-static void head_chunk(const tlm_batch *batch, const tlm_weight *w, const tlm_input *in, uint32_t row0, uint32_t rows,
-                       uint32_t stride)
+static void head_chunk(const tlm_batch *batch, const tlm_input *in, uint32_t row0, uint32_t rows, uint32_t stride)
 {
     const tlm_session *s = batch->s;
-    const uint32_t tile = tlm_tile_rows(w->type);
-    const float *bias = tlm_model_vector(s->model, batch->spec->head_bias);
+    const uint32_t id = batch->spec->head, tile = tlm_tile_rows(s->model->tensors[id].type);
+    const float *bias = tlm_session_vector(s, batch->spec->head_bias);
     /* Kernels count rows from the matrix's first one: y starts row0 floats before the buffer. By integers, since
      * a pointer outside its object may not be formed. */
     float *y = (float *)((uintptr_t)s->logits - row0 * sizeof(float));
-    tlm_linear_tiles(s, w, in, row0 / tile, (row0 + rows + tile - 1u) / tile, y, stride);
+    tlm_linear_tiles(s, id, in, row0 / tile, (row0 + rows + tile - 1u) / tile, y, stride);
     for (uint32_t i = 0; i < in->batch && bias != NULL; i++) {
         batch->k->add(s->logits + (size_t)i * stride, bias + row0, rows);
     }
@@ -49,14 +47,14 @@ static tlm_err head_group(const tlm_batch *batch, const uint32_t *picked, uint32
                           uint32_t index0, tlm_err *heard)
 {
     const tlm_session *s = batch->s;
-    const tlm_weight w = tlm_session_weight(s, batch->spec->head);
-    const uint32_t granule = tlm_head_granule(w.type), stride = s->head_rows / n / granule * granule;
+    const tlm_tensor_rec *w = &s->model->tensors[batch->spec->head];
+    const uint32_t granule = tlm_head_granule(w->type), stride = s->head_rows / n / granule * granule;
     const tlm_rows rows = head_input(batch, picked, n);
     tlm_input in;
-    TLM_CHECK(TLM_ERR_NUMERIC, tlm_linear_input(batch, w.type, 0.0f, &rows, &in));
-    for (uint32_t row0 = 0; row0 < w.rows; row0 += stride) {
-        const uint32_t count = tlm_min_u32(stride, w.rows - row0);
-        head_chunk(batch, &w, &in, row0, count, stride);
+    TLM_CHECK(TLM_ERR_NUMERIC, tlm_linear_input(batch, w->type, 0.0f, &rows, &in));
+    for (uint32_t row0 = 0; row0 < w->rows; row0 += stride) {
+        const uint32_t count = tlm_min_u32(stride, w->rows - row0);
+        head_chunk(batch, &in, row0, count, stride);
         for (uint32_t i = 0; i < n; i++) {
             *heard = sink->rows(sink->ctx, index0 + picked[i], row0, count, s->logits + (size_t)i * stride);
             if (*heard != TLM_OK) {

@@ -32,8 +32,7 @@ static void prepare_rope(const tlm_batch *batch)
     if (half == 0) {
         return;
     }
-    const tlm_model *model = batch->s->model;
-    const uint32_t *turns = (const void *)(model->blob + model->tensors[batch->spec->rope_turns].offset);
+    const uint32_t *turns = (const void *)tlm_session_vector(batch->s, batch->spec->rope_turns);
     for (uint32_t b = 0; b < batch->n; b++) {
         float *cs = batch->at.rope + (size_t)b * batch->s->widths.rope;
         for (uint32_t i = 0; i < half; i++) {
@@ -57,12 +56,11 @@ static float *norm(const tlm_batch *batch, uint8_t kind, float *from, float *to,
  * belongs to the quantisation (rule 6, NORM_CLAMP). */
 static tlm_rows block_input(const tlm_batch *batch, float *from, float *to, uint32_t cols, uint32_t gain, uint32_t bias)
 {
-    const tlm_model *model = batch->s->model;
     const uint32_t stride = tlm_padded(cols);
     float *x = from;
     if (gain != TLM_NO_TENSOR) {
-        x = norm(batch, batch->spec->norm_kind, x, to, cols, stride, tlm_model_vector(model, gain),
-                 tlm_model_vector(model, bias));
+        x = norm(batch, batch->spec->norm_kind, x, to, cols, stride, tlm_session_vector(batch->s, gain),
+                 tlm_session_vector(batch->s, bias));
     }
     if (batch->spec->input_quant == TLM_INPUT_QUANT_NORM_CLAMP) {
         x = norm(batch, TLM_NORM_KIND_RMS, x, to, cols, stride, NULL, NULL);
@@ -212,8 +210,8 @@ static tlm_err feed_forward(const tlm_batch *batch, const tlm_layer_rec *layer)
     float *hidden = batch->at.f, *up = gated ? hidden + (size_t)batch->n * stride : hidden;
 
     const tlm_rows in = block_input(batch, batch->at.x, batch->at.h, spec->dim, layer->ffn_norm, layer->ffn_norm_bias);
-    const tlm_matrix wide[] = {{layer->w_up, layer->b_up, up, stride}, {layer->w_gate, layer->b_gate, hidden, stride}};
-    TLM_TRY(tlm_linears(batch, &in, wide, gated ? 2 : 1));
+    const tlm_matrix wide[] = {{layer->w_gate, layer->b_gate, hidden, stride}, {layer->w_up, layer->b_up, up, stride}};
+    TLM_TRY(tlm_linears(batch, &in, gated ? wide : wide + 1, gated ? 2 : 1));
     for (uint32_t b = 0; b < batch->n; b++) {
         const size_t at = (size_t)b * stride;
         batch->k->act[spec->act](hidden + at, gated ? up + at : NULL, layer->ffn_dim);

@@ -35,7 +35,7 @@ typedef struct tlm_rows {
 bool tlm_linear_input(const tlm_batch *batch, uint8_t type, float floor, const tlm_rows *rows, tlm_input *in);
 
 /* y for the rows of tiles tile0..tile1-1, split over the session's parts. */
-void tlm_linear_tiles(const tlm_session *s, const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1,
+void tlm_linear_tiles(const tlm_session *s, uint32_t weight, const tlm_input *in, uint32_t tile0, uint32_t tile1,
                       float *y, uint32_t y_stride);
 
 /* One matrix of a group that shares its input; bias may be TLM_NO_TENSOR. */

@@ -61,13 +61,12 @@ bool tlm_linear_input(const tlm_batch *batch, uint8_t type, float floor, const t
 /* ---- matrices with one input, split over the parts ---- */
 
 typedef struct linear_job {
-    const tlm_kernels *k;
+    const tlm_session *s;
     const tlm_input *in;
     uint32_t count;
     struct {
-        tlm_weight w;
         float *y;
-        uint32_t stride, tile0, tile1;
+        uint32_t weight, stride, tile0, tile1;
     } m[TLM_MAX_SHARED];
 } linear_job;
 
@@ -75,24 +74,25 @@ static void run_linear(void *arg, uint32_t part, uint32_t parts)
 {
     const linear_job *job = arg;
     for (uint32_t i = 0; i < job->count; i++) {
-        const tlm_weight *w = &job->m[i].w;
         const uint32_t tile0 = job->m[i].tile0, tiles = job->m[i].tile1 - tile0;
-        const uint32_t from = tile0 + tiles * part / parts, to = tile0 + tiles * (part + 1u) / parts;
-        if (from < to) {
-            tlm_linear_fn *const *linear = w->repacked ? job->k->linear_repacked : job->k->linear;
-            linear[w->type](w, job->in, from, to, job->m[i].y, job->m[i].stride);
+        const uint32_t to = tile0 + tiles * (part + 1u) / parts;
+        for (uint32_t at = tile0 + tiles * part / parts, end; at < to; at = end) {
+            const tlm_weight w = tlm_session_weight(job->s, job->m[i].weight, at, &end);
+            tlm_linear_fn *const *linear = w.repacked ? job->s->kernels->linear_repacked : job->s->kernels->linear;
+            end = tlm_min_u32(end, to);
+            linear[w.type](&w, job->in, at, end, job->m[i].y, job->m[i].stride);
         }
     }
 }
 
-void tlm_linear_tiles(const tlm_session *s, const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1,
+void tlm_linear_tiles(const tlm_session *s, uint32_t weight, const tlm_input *in, uint32_t tile0, uint32_t tile1,
                       float *y, uint32_t y_stride)
 {
     linear_job job;
-    job.k = s->kernels;
+    job.s = s;
     job.in = in;
     job.count = 1;
-    job.m[0].w = *w;
+    job.m[0].weight = weight;
     job.m[0].y = y;
     job.m[0].stride = y_stride;
     job.m[0].tile0 = tile0;
@@ -102,13 +102,13 @@ void tlm_linear_tiles(const tlm_session *s, const tlm_weight *w, const tlm_input
 
 static void add_matrix(linear_job *job, const tlm_batch *batch, const tlm_matrix *m)
 {
-    const tlm_weight w = tlm_session_weight(batch->s, m->weight);
-    const uint32_t tile = tlm_tile_rows(w.type);
-    job->m[job->count].w = w;
+    const tlm_tensor_rec *w = &batch->s->model->tensors[m->weight];
+    const uint32_t tile = tlm_tile_rows(w->type);
+    job->m[job->count].weight = m->weight;
     job->m[job->count].y = m->y;
     job->m[job->count].stride = m->stride;
     job->m[job->count].tile0 = 0;
-    job->m[job->count].tile1 = (w.rows + tile - 1u) / tile;
+    job->m[job->count].tile1 = (w->rows + tile - 1u) / tile;
     job->count++;
 }
 
@@ -116,7 +116,7 @@ static void add_matrix(linear_job *job, const tlm_batch *batch, const tlm_matrix
 static void finish(const tlm_batch *batch, const tlm_matrix *m, uint32_t n)
 {
     const uint32_t rows = batch->s->model->tensors[m->weight].rows;
-    const float *bias = tlm_model_vector(batch->s->model, m->bias);
+    const float *bias = tlm_session_vector(batch->s, m->bias);
     for (uint32_t b = 0; b < n; b++) {
         float *y = m->y + (size_t)b * m->stride;
         if (bias != NULL) {
@@ -136,7 +136,7 @@ tlm_err tlm_linears(const tlm_batch *batch, const tlm_rows *rows, const tlm_matr
         linear_job job;
         tlm_input in;
         uint8_t type = 0;
-        job.k = batch->k;
+        job.s = batch->s;
         job.in = &in;
         job.count = 0;
         for (uint32_t i = 0; i < count; i++) {

@@ -3,14 +3,8 @@
 
 #include <string.h>
 
-#include "tlm_arena.h"
 #include "tlm_math.h"
 #include "tlm_model.h"
-
-static uint64_t align_up(uint64_t n)
-{
-    return (n + (TLM_ARENA_ALIGN - 1u)) & ~(uint64_t)(TLM_ARENA_ALIGN - 1u);
-}
 
 /* ---- sizes ---- */
 
@@ -37,7 +31,7 @@ static void measure_widths(const tlm_model *model, tlm_widths *w)
 static void *take(uint8_t *base, uint64_t *at, uint64_t bytes)
 {
     void *p = base == NULL ? NULL : base + (size_t)*at;
-    *at += align_up(bytes);
+    *at += tlm_arena_round(bytes);
     return p;
 }
 
@@ -78,7 +72,7 @@ static uint64_t page_bytes(const tlm_model *model, uint8_t kv_type)
         tlm_kv_layout_of(kv_type, model->layers[i].n_kv_heads, model->spec->head_dim, &layer);
         most = layer.bytes > most ? layer.bytes : most;
     }
-    return align_up(most);
+    return tlm_arena_round(most);
 }
 
 uint32_t tlm_head_granule(uint8_t type)
@@ -99,8 +93,8 @@ static uint32_t head_rows(const tlm_model *model, const tlm_config *config)
 typedef struct state {
     tlm_kernels *kernels;
     void **pages;
-    float *logits;
-    uint8_t *attn, *single;
+    void *shared; /* attention's scratch or a chunk of logits: a pass is never at both */
+    uint8_t *single;
 } state;
 
 static uint64_t state_place(const tlm_model *model, const tlm_config *config, const tlm_kernels *kernels,
@@ -109,64 +103,15 @@ static uint64_t state_place(const tlm_model *model, const tlm_config *config, co
     uint64_t at = 0;
     tlm_widths widths;
     tlm_scratch scratch;
-    const uint32_t parts = tlm_max_u32(config->parallel.parts, 1u);
+    const uint64_t logits = (uint64_t)head_rows(model, config) * sizeof(float);
+    const uint64_t attn = tlm_max_u32(config->parallel.parts, 1u) *
+                          tlm_arena_round(kernels->attn_scratch(config->context, model->spec->head_dim));
     measure_widths(model, &widths);
     out->kernels = take(base, &at, sizeof(tlm_kernels));
     out->pages = take(base, &at, (uint64_t)n_pages * sizeof(void *));
-    out->logits = take(base, &at, (uint64_t)head_rows(model, config) * sizeof(float));
-    out->attn = take(base, &at, parts * align_up(kernels->attn_scratch(config->context, model->spec->head_dim)));
+    out->shared = take(base, &at, attn > logits ? attn : logits);
     out->single = take(base, &at, tlm_scratch_place(&widths, 1, NULL, &scratch));
     return at;
-}
-
-/* ---- repacked weights ---- */
-
-static bool is_matrix_of_layer(const tlm_layer_rec *layer, uint32_t id)
-{
-    return id == layer->wq || id == layer->wk || id == layer->wv || id == layer->wo || id == layer->w_gate ||
-           id == layer->w_up || id == layer->w_down;
-}
-
-static bool is_linear(const tlm_model *model, uint32_t id)
-{
-    for (uint32_t i = 0; i < model->spec->n_layers; i++) {
-        if (is_matrix_of_layer(&model->layers[i], id)) {
-            return true;
-        }
-    }
-    return id == model->spec->head;
-}
-
-/* Table of copies, then the copies. Measures with a NULL base, else fills. */
-static uint64_t repack_place(const tlm_model *model, const tlm_kernels *kernels, uint8_t *base)
-{
-    uint64_t at = 0;
-    const void **table = take(base, &at, (uint64_t)model->n_tensors * sizeof(void *));
-    if (kernels->repack_bytes == NULL) {
-        return 0;
-    }
-    for (uint32_t id = 0; id < model->n_tensors; id++) {
-        const tlm_weight w = tlm_model_weight(model, id);
-        const size_t bytes = is_linear(model, id) ? kernels->repack_bytes(&w) : 0;
-        void *copy = bytes == 0 ? NULL : take(base, &at, bytes);
-        if (base != NULL) {
-            table[id] = copy;
-            if (copy != NULL) {
-                kernels->repack(&w, copy);
-            }
-        }
-    }
-    return at;
-}
-
-tlm_weight tlm_session_weight(const tlm_session *s, uint32_t id)
-{
-    tlm_weight w = tlm_model_weight(s->model, id);
-    if (s->repacked != NULL && s->repacked[id] != NULL) {
-        w.data = s->repacked[id];
-        w.repacked = true;
-    }
-    return w;
 }
 
 /* ---- need ---- */
@@ -204,8 +149,13 @@ tlm_err tlm_session_need_with(const tlm_model *model, const tlm_config *config, 
     const uint64_t batch = config->batch == 1u || config->batch_in_pages
                                ? 0
                                : tlm_scratch_place(&widths, config->batch, NULL, &scratch);
-    const uint64_t repack = config->repack ? repack_place(model, kernels, NULL) : 0;
-    const uint64_t total = state_bytes + batch + page * pages + repack;
+    const uint64_t repack = config->repack ? tlm_repack_place(model, kernels, NULL) : 0;
+    uint64_t total = state_bytes + batch + page * pages + repack;
+    for (uint32_t i = 0; i < TLM_OWN_BLOCKS; i++) {
+        TLM_CHECK(TLM_ERR_LIMIT, config->own[i] <= SIZE_MAX / 8u);
+        need->own[i] = (size_t)tlm_arena_round(config->own[i]);
+        total += need->own[i];
+    }
     TLM_CHECK(TLM_ERR_LIMIT, total <= SIZE_MAX / 2u);
     need->total = (size_t)total;
     need->state = (size_t)state_bytes;
@@ -224,6 +174,31 @@ tlm_err tlm_session_need(const tlm_model *model, const tlm_config *config, tlm_n
 }
 
 /* ---- init ---- */
+
+/* Where all blocks lie in the pieces; touches none of it. */
+typedef struct placed {
+    tlm_need need;
+    tlm_arena arena; /* what is left */
+    uint8_t *at[TLM_BLOCKS];
+    tlm_page_run runs[TLM_MAX_PIECES];
+} placed;
+
+static tlm_err place(const tlm_model *model, const tlm_config *config, const tlm_kernels *kernels,
+                     const tlm_mem *pieces, uint32_t n_pieces, placed *out)
+{
+    TLM_TRY(tlm_session_need_with(model, config, kernels, &out->need));
+    TLM_CHECK(TLM_ERR_ARG, tlm_arena_init(&out->arena, pieces, n_pieces));
+    TLM_CHECK(TLM_ERR_MEMORY, tlm_arena_place(&out->arena, &out->need, out->at, out->runs));
+    return TLM_OK;
+}
+
+tlm_err tlm_session_fits(const tlm_model *model, const tlm_config *config, const tlm_mem *pieces, uint32_t n_pieces)
+{
+    tlm_kernels kernels;
+    placed where;
+    TLM_CHECK(TLM_ERR_ARG, config != NULL && tlm_kernels_select(&kernels, config->backend));
+    return place(model, config, &kernels, pieces, n_pieces, &where);
+}
 
 /* Where the `index`-th page in memory has its pointer: the pages of all layers for 16 positions follow one another,
  * so that those not yet used lie side by side. */
@@ -247,39 +222,40 @@ static void fill_page_table(tlm_session *s, const tlm_page_run runs[TLM_MAX_PIEC
 tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_config *config,
                               const tlm_kernels *kernels, const tlm_mem *pieces, uint32_t n_pieces)
 {
-    tlm_need need;
-    tlm_arena arena;
+    placed where;
     state block;
-    tlm_page_run runs[TLM_MAX_PIECES];
-    uint8_t *at[TLM_BLOCKS];
     TLM_CHECK(TLM_ERR_ARG, s != NULL);
     memset(s, 0, sizeof *s);
-    TLM_TRY(tlm_session_need_with(model, config, kernels, &need));
-    TLM_CHECK(TLM_ERR_ARG, tlm_arena_init(&arena, pieces, n_pieces));
-    TLM_CHECK(TLM_ERR_MEMORY, tlm_arena_place(&arena, &need, at, runs));
-    state_place(model, config, kernels, need.pages, at[TLM_BLOCK_STATE], &block);
+    TLM_TRY(place(model, config, kernels, pieces, n_pieces, &where));
+    state_place(model, config, kernels, where.need.pages, where.at[TLM_BLOCK_STATE], &block);
     s->model = model;
     s->kernels = block.kernels;
     *s->kernels = *kernels;
     s->pages = block.pages;
-    s->logits = block.logits;
-    s->attn = block.attn;
+    s->logits = block.shared;
+    s->attn = block.shared;
     s->single = block.single;
-    s->batch = at[TLM_BLOCK_BATCH];
-    s->attn_bytes = (size_t)align_up(kernels->attn_scratch(config->context, model->spec->head_dim));
-    s->page_bytes = need.page;
+    s->batch = where.at[TLM_BLOCK_BATCH];
+    for (uint32_t i = 0; i < TLM_OWN_BLOCKS; i++) {
+        s->own[i] = where.at[TLM_BLOCK_OWN + i];
+    }
+    s->attn_bytes = (size_t)tlm_arena_round(kernels->attn_scratch(config->context, model->spec->head_dim));
+    s->page_bytes = where.need.page;
     measure_widths(model, &s->widths);
     s->parallel = config->parallel;
-    s->n_pages = need.pages / model->spec->n_layers;
+    s->n_pages = where.need.pages / model->spec->n_layers;
     s->context = config->context;
     s->max_batch = config->batch;
     s->head_rows = head_rows(model, config);
     s->kv_type = (uint8_t)config->kv_type;
     s->batch_in_pages = config->batch_in_pages;
-    fill_page_table(s, runs);
-    if (at[TLM_BLOCK_REPACK] != NULL) {
-        repack_place(model, kernels, at[TLM_BLOCK_REPACK]);
-        s->repacked = (const void *const *)(const void *)at[TLM_BLOCK_REPACK];
+    fill_page_table(s, where.runs);
+    if (where.at[TLM_BLOCK_REPACK] != NULL) {
+        tlm_repack_place(model, kernels, where.at[TLM_BLOCK_REPACK]);
+        s->copies = (const void *)where.at[TLM_BLOCK_REPACK];
+        s->repacked = true;
+    } else if (config->pin) {
+        tlm_pin(s, &where.arena);
     }
     return TLM_OK;
 }
@@ -329,10 +305,23 @@ uint32_t tlm_session_batch(const tlm_session *s, uint32_t position, uint32_t wan
     return n;
 }
 
+void *tlm_idle(const tlm_session *s, size_t *bytes)
+{
+    uint32_t pages;
+    void *row = free_pages(s, (s->position + TLM_PAGE - 1u) / TLM_PAGE * s->model->spec->n_layers, &pages);
+    *bytes = pages * s->page_bytes;
+    return row;
+}
+
 uint32_t tlm_next_batch(const tlm_session *s)
 {
     uint8_t *scratch;
     return tlm_session_batch(s, s->position, s->max_batch, &scratch);
+}
+
+void *tlm_own(const tlm_session *s, uint32_t index)
+{
+    return s->own[index];
 }
 
 uint32_t tlm_position(const tlm_session *s)

@@ -3,6 +3,7 @@
 #define TLM_SESSION_H
 
 #include "tlm.h"
+#include "tlm_arena.h"
 #include "tlm_kernels.h"
 
 /* Scratch of a batch of `batch` tokens: parts of one block, 64-aligned. */
@@ -31,8 +32,16 @@ typedef struct tlm_kv_layout {
 } tlm_kv_layout;
 void tlm_kv_layout_of(uint8_t kv_type, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out);
 
-/* The matrix `id`: repacked when there is a copy. */
-tlm_weight tlm_session_weight(const tlm_session *session, uint32_t id);
+/* ---- copies of weights (tlm_copies.c) ---- */
+
+/* A table of copies by tensor id and the copies, all repacked: their bytes, and with a base they are made. */
+uint64_t tlm_repack_place(const tlm_model *model, const tlm_kernels *kernels, uint8_t *base);
+/* Copies of what a token reads, as far as the arena goes. */
+void tlm_pin(tlm_session *session, tlm_arena *arena);
+/* The matrix `id` as its tile `tile` lies in memory, and the first tile that lies elsewhere. */
+tlm_weight tlm_session_weight(const tlm_session *session, uint32_t id, uint32_t tile, uint32_t *end);
+/* The floats of a vector tensor; NULL for TLM_NO_TENSOR. */
+const float *tlm_session_vector(const tlm_session *session, uint32_t id);
 
 /* Rows that a chunk of the head is a multiple of: whole tiles, and 64 bytes of logits. */
 uint32_t tlm_head_granule(uint8_t type);

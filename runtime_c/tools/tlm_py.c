@@ -5,13 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "tlm.h"
 #include "tlm_pool.h"
-
-typedef struct tlm_py_model {
-    tlm_model model;
-    void *memory;
-} tlm_py_model;
+#include "tlm_py.h"
 
 typedef struct tlm_py_session {
     tlm_session session;
@@ -25,18 +20,6 @@ typedef struct tlm_py_sampler {
     uint8_t *mask; /* one byte an id, or NULL */
 } tlm_py_sampler;
 
-/* Options of a session; mirrors a ctypes.Structure. */
-typedef struct tlm_py_options {
-    uint32_t context, kv_type, batch, head_rows, threads;
-    uint8_t batch_in_pages, repack;
-    const char *backend;
-} tlm_py_options;
-
-static void *align64(void *memory)
-{
-    return (void *)(((uintptr_t)memory + 63u) & ~(uintptr_t)63u);
-}
-
 /* ---- model --------------------------------------------------------------------------------------- */
 
 tlm_py_model *tlm_py_open(const void *blob, size_t bytes, int32_t *err)
@@ -49,9 +32,9 @@ tlm_py_model *tlm_py_open(const void *blob, size_t bytes, int32_t *err)
         *err = TLM_ERR_MEMORY;
         return NULL;
     }
-    memcpy(align64(memory), blob, bytes);
+    memcpy(tlm_py_align64(memory), blob, bytes);
     m->memory = memory;
-    *err = (int32_t)tlm_model_open(&m->model, align64(memory), bytes);
+    *err = (int32_t)tlm_model_open(&m->model, tlm_py_align64(memory), bytes);
     if (*err != TLM_OK) {
         free(memory);
         free(m);
@@ -140,7 +123,15 @@ uint32_t tlm_py_decode_pending(const tlm_decoder *d)
 
 /* ---- session ------------------------------------------------------------------------------------- */
 
-static tlm_config config_of(const tlm_model *model, const tlm_py_options *o, tlm_pool *pool)
+static void no_run(void *ctx, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg)
+{
+    (void)ctx;
+    (void)job;
+    (void)arg;
+}
+
+/* Threads are counted, and nothing runs on them. */
+tlm_config tlm_py_config(const tlm_model *model, const tlm_py_options *o)
 {
     tlm_config c;
     tlm_config_default(&c, model);
@@ -150,33 +141,28 @@ static tlm_config config_of(const tlm_model *model, const tlm_py_options *o, tlm
     c.batch_in_pages = o->batch_in_pages != 0;
     c.head_rows = o->head_rows;
     c.repack = o->repack != 0;
+    c.pin = o->pin != 0;
+    for (uint32_t i = 0; i < TLM_OWN_BLOCKS; i++) {
+        c.own[i] = (size_t)o->own[i];
+    }
     c.backend = o->backend;
-    if (pool != NULL) {
-        c.parallel = tlm_pool_parallel(pool);
+    if (o->threads > 1) {
+        c.parallel.run = no_run;
+        c.parallel.parts = o->threads;
     }
     return c;
 }
 
-static void no_run(void *ctx, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg)
+static void store_need(const tlm_need *n, uint64_t out[7])
 {
-    (void)ctx;
-    (void)job;
-    (void)arg;
-}
-
-static void store_need(const tlm_need *n, uint64_t out[6])
-{
-    const uint64_t values[6] = {n->total, n->state, n->batch_scratch, n->page, n->pages, n->repack};
+    const uint64_t own = (uint64_t)n->own[0] + n->own[1] + n->own[2];
+    const uint64_t values[7] = {n->total, n->state, n->batch_scratch, n->page, n->pages, n->repack, own};
     memcpy(out, values, sizeof values);
 }
 
-int32_t tlm_py_need(const tlm_py_model *m, const tlm_py_options *o, uint64_t out[6])
+int32_t tlm_py_need(const tlm_py_model *m, const tlm_py_options *o, uint64_t out[7])
 {
-    tlm_config c = config_of(&m->model, o, NULL);
-    if (o->threads > 1) { /* only counted: nothing runs here */
-        c.parallel.run = no_run;
-        c.parallel.parts = o->threads;
-    }
+    const tlm_config c = tlm_py_config(&m->model, o);
     tlm_need need;
     const tlm_err err = tlm_session_need(&m->model, &c, &need);
     if (err == TLM_OK) {
@@ -192,7 +178,7 @@ void tlm_py_session_free(tlm_py_session *s)
     free(s);
 }
 
-static tlm_err start(tlm_py_session *s, const tlm_py_model *m, const tlm_py_options *o, uint64_t out[6])
+static tlm_err start(tlm_py_session *s, const tlm_py_model *m, const tlm_py_options *o, uint64_t out[7])
 {
     if (o->threads > TLM_MAX_PARTS) {
         return TLM_ERR_ARG;
@@ -203,7 +189,10 @@ static tlm_err start(tlm_py_session *s, const tlm_py_model *m, const tlm_py_opti
             return TLM_ERR_MEMORY;
         }
     }
-    const tlm_config c = config_of(&m->model, o, s->pool);
+    tlm_config c = tlm_py_config(&m->model, o);
+    if (s->pool != NULL) {
+        c.parallel = tlm_pool_parallel(s->pool);
+    }
     tlm_need need;
     tlm_err err = tlm_session_need(&m->model, &c, &need);
     if (err != TLM_OK) {
@@ -213,13 +202,13 @@ static tlm_err start(tlm_py_session *s, const tlm_py_model *m, const tlm_py_opti
     if (s->memory == NULL) {
         return TLM_ERR_MEMORY;
     }
-    const tlm_mem piece = {align64(s->memory), need.total};
+    const tlm_mem piece = {tlm_py_align64(s->memory), need.total};
     err = tlm_session_init(&s->session, &m->model, &c, &piece, 1);
     store_need(&need, out);
     return err;
 }
 
-tlm_py_session *tlm_py_session_new(const tlm_py_model *m, const tlm_py_options *o, uint64_t need[6], int32_t *err)
+tlm_py_session *tlm_py_session_new(const tlm_py_model *m, const tlm_py_options *o, uint64_t need[7], int32_t *err)
 {
     tlm_py_session *s = calloc(1, sizeof *s);
     if (s == NULL) {

@@ -3,12 +3,29 @@
 
 /* ---- memory ---- */
 
+static size_t own_bytes(const tlm_need *need)
+{
+    return need->own[0] + need->own[1] + need->own[2];
+}
+
+/* Nobody else's. */
+static void fill_own(const tlm_session *s, const tlm_config *c)
+{
+    for (uint32_t i = 0; i < TLM_OWN_BLOCKS; i++) {
+        uint8_t *own = tlm_own(s, i);
+        CHECK((own == NULL) == (c->own[i] == 0));
+        for (size_t k = 0; k < c->own[i]; k++) {
+            own[k] = 0xee;
+        }
+    }
+}
+
 static void exact_need(const tlm_model *m, tlm_config c)
 {
     tlm_need need;
     tlm_session s;
     CHECK(tlm_session_need(m, &c, &need) == TLM_OK);
-    CHECK(need.total == need.state + need.batch_scratch + need.page * need.pages + need.repack);
+    CHECK(need.total == need.state + need.batch_scratch + need.page * need.pages + need.repack + own_bytes(&need));
     CHECK(need.pages == (c.context + 15u) / 16u * m->spec->n_layers);
     CHECK((need.batch_scratch == 0) == (c.batch == 1u || c.batch_in_pages));
     tlm_mem piece = {guarded(need.total), need.total};
@@ -51,9 +68,10 @@ static void random_pieces(const tlm_model *m, tlm_config c, uint64_t seed)
             raw[i] = guarded(pieces[i].bytes + skip);
             pieces[i].base = raw[i] + skip;
         }
-        const tlm_err err = tlm_session_init(&s, m, &c, pieces, n);
-        CHECK(err == TLM_OK || err == TLM_ERR_MEMORY);
+        const tlm_err fits = tlm_session_fits(m, &c, pieces, n), err = tlm_session_init(&s, m, &c, pieces, n);
+        CHECK(fits == err && (err == TLM_OK || err == TLM_ERR_MEMORY));
         if (err == TLM_OK) {
+            fill_own(&s, &c);
             CHECK(run_random(&s, m, c.context, round) == in_one_piece(m, c, round));
         }
         worked += err == TLM_OK;
@@ -88,6 +106,57 @@ static void exact_pieces(const tlm_model *m, tlm_config c)
     }
 }
 
+static size_t all_pinned(const tlm_session *s, const tlm_model *m)
+{
+    size_t sum = 0;
+    for (uint32_t id = 0; id < m->n_tensors; id++) {
+        CHECK(tlm_pinned(s, id) <= m->tensors[id].bytes);
+        sum += tlm_pinned(s, id);
+    }
+    return sum;
+}
+
+/* Weights in what the pieces have left: none, some, all; the same bits, and what has a copy is not read again. */
+static void pinned(const tlm_model *m, tlm_config c)
+{
+    tlm_need need;
+    tlm_session s;
+    tlm_model other;
+    size_t before = 0;
+    uint8_t *blob = guarded(m->bytes);
+    c.repack = false;
+    c.pin = true;
+    CHECK(tlm_session_need(m, &c, &need) == TLM_OK);
+    const uint32_t want = in_one_piece(m, c, 5);
+    for (uint32_t part = 0; part <= 16u; part++) {
+        tlm_mem pieces[2] = {{NULL, need.total}, {NULL, (m->bytes + 65536u) * part / 16u}};
+        memcpy(blob, m->blob, m->bytes);
+        CHECK(tlm_model_open(&other, blob, m->bytes) == TLM_OK);
+        for (uint32_t i = 0; i < 2u; i++) {
+            pieces[i].base = guarded(pieces[i].bytes + 1u); /* not NULL when empty */
+        }
+        CHECK(tlm_session_init(&s, &other, &c, pieces, 2) == TLM_OK);
+        const size_t now = all_pinned(&s, m);
+        CHECK(now >= before && (part != 0 || now == 0));
+        before = now;
+        for (uint32_t id = 0; id < m->n_tensors; id++) {
+            const bool read_by_row = id == m->spec->tok_embed; /* even where it is the head, too */
+            memset(blob + m->tensors[id].offset, 0x55, read_by_row ? 0 : tlm_pinned(&s, id));
+        }
+        CHECK(run_random(&s, &other, c.context, 5) == want);
+        free(pieces[0].base);
+        free(pieces[1].base);
+    }
+    const size_t rows = m->spec->head == m->spec->tok_embed ? 0 : m->tensors[m->spec->tok_embed].bytes;
+    const size_t positions = m->spec->pos_embed == TLM_NO_TENSOR ? 0 : m->tensors[m->spec->pos_embed].bytes;
+    size_t weights = 0;
+    for (uint32_t id = 0; id < m->n_tensors; id++) {
+        weights += m->tensors[id].bytes;
+    }
+    CHECK(before == weights - rows - positions);
+    free(blob);
+}
+
 static void bad_config(const tlm_model *m)
 {
     tlm_config good, c;
@@ -108,6 +177,8 @@ static void bad_config(const tlm_model *m)
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
     c = good, c.parallel.parts = 2;
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
+    c = good, c.own[2] = SIZE_MAX;
+    CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_LIMIT);
     c = good, c.backend = "none";
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
     CHECK(tlm_session_init(&s, m, &good, NULL, 1) == TLM_ERR_ARG);
@@ -139,16 +210,19 @@ static void bad_calls(const tlm_model *m)
     box_free(&b);
 }
 
-/* Each weight row is read once a batch, the head's only where logits are wanted. */
+/* Each weight row is read once a batch, in the order of the blob, the head's only where logits are wanted. */
 static void reads(const tlm_model *m)
 {
     const uint32_t n = 37, batch = 8, batches = 5;
+    const tlm_layer_rec *first = m->layers;
+    /* matrices that share their input, and do not want it in one form, are read form by form */
+    const bool mixed = m->tensors[first->wq].type != m->tensors[first->wk].type;
     box b = box_new(m, TLM_KV_I8, batch, false, 160, NULL, count_linear);
     uint32_t ids[37] = {0};
     uint8_t want[37] = {0};
     const uint64_t layers = layer_rows(m);
     CHECK(tlm_eval(&b.s, ids, n, NULL, NULL) == TLM_OK);
-    CHECK(counted.rows == batches * layers && counted.head_rows == 0);
+    CHECK(counted.rows == batches * layers && counted.head_rows == 0 && (mixed || counted.back == batches - 1u));
     counted_reset();
     tlm_rewind(&b.s, 0);
     float *out = guarded(sizeof(float) * m->spec->vocab * n);
@@ -284,9 +358,15 @@ int main(int argc, char **argv)
         c.batch_in_pages = kv & 1u;
         c.repack = kv & 2u;
         c.head_rows = 10u * kv;
+        memset(c.own, 0, sizeof c.own);
+        c.pin = false;
         exact_need(&m, c);
-        random_pieces(&m, c, 1234u + kv);
         exact_pieces(&m, c);
+        c.own[0] = 1000u * kv;
+        c.own[1] = c.own[2] = 700u * (kv & 1u);
+        c.pin = kv & 1u;
+        random_pieces(&m, c, 1234u + kv);
+        pinned(&m, c);
     }
     bad_config(&m);
     bad_calls(&m);

@@ -11,6 +11,8 @@
 
 typedef struct counts {
     uint64_t rows, head_rows;
+    const uint8_t *last; /* matrix of a layer read last */
+    uint32_t back;       /* times that the one before lay behind it in the blob */
 } counts;
 static counts counted;
 static tlm_kernels plain;
@@ -30,6 +32,8 @@ static void counting(const tlm_weight *w, const tlm_input *in, uint32_t tile0, u
         counted.head_rows += end - tile0 * tile;
     } else {
         counted.rows += end - tile0 * tile;
+        counted.back += counted.last > (const uint8_t *)w->data;
+        counted.last = w->data;
     }
     plain.linear[w->type](w, in, tile0, tile1, y, y_stride);
 }

@@ -14,9 +14,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
 
+import families
 from models import talker
 from qemu import ROOT, TARGETS, build, firmware, running
+
+from tinyexport import pipeline, plan
 
 TABLE = ROOT / "firmware" / "FOOTPRINT.md"
 COLUMNS = ("app code", "runtime code", "board code", "library code", "app_t", "stack high water", "session memory")
@@ -30,11 +34,6 @@ template of turns takes at its 128 tokens with int8 KV, the app's own buffers (p
 
 The test `tests/emu/test_boards_footprint.py` shows the delta of a change, fails when a number grows by more than 3 %,
 and writes this table.
-
-TinyTalk on a Cardputer, planned (`tlm-sim tinytalk.tlm --like cardputer --kv i8`, asserted in `test_boards_sim.py`):
-of about 313 KB of heap the app is expected to get 288 KB, in free blocks of 160, 96 and 32 KB. That holds 96 positions
-with int8 KV and 224 with int4. 128 with int8 take 294,144 bytes: as many as there are, but a page of 33,280 does not
-fit the 32 KB block, and two blocks end in the middle of one. 256 with int4 take 303,424: 8,512 more than there are.
 
 """
 
@@ -63,15 +62,39 @@ def measure(name: str, folder: Path) -> dict[str, int]:
 
 
 def read_table() -> dict[str, dict[str, int]]:
-    rows = [re.findall(r"[^|]+", line) for line in TABLE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    lines = TABLE.read_text("utf-8").partition("TinyTalk")[0].splitlines()
+    rows = [re.findall(r"[^|]+", line) for line in lines if line.startswith("| ")]
     cells = [[cell.strip() for cell in row] for row in rows]
     return {row[0]: dict(zip(COLUMNS, map(int, row[1:]), strict=True)) for row in cells[1:]}
 
 
-def write_table(numbers: dict[str, dict[str, int]]) -> None:
+def tinytalk_section(folder: Path) -> str:
+    """What `tinyexport plan` says of TinyTalk's shape on a Cardputer."""
+    path = families.write("tinytalk", folder / "tinytalk", real=True)
+    blob = pipeline.quantize(pipeline.SourceOptions(str(path)), pipeline.QuantizeOptions(preset="q4_0")).data
+    board = plan.find_board("cardputer")
+    rows = []
+    for kv in plan.KV_ORDER:
+        found = plan.make_plan(blob, board, kv=kv)
+        parts = [found.ram_parts[name] for name in ("kv", "state", "app")]
+        cells = [found.context, *parts, found.ram_bytes, found.missing_bytes]
+        rows.append(f"| {kv} | " + " | ".join(f"{cell:,}" for cell in cells) + " |")
+    pieces = ", ".join(f"{size:,}" for size in board.pieces)
+    text = (
+        f"TinyTalk on a Cardputer, planned (`tinyexport plan`; `tlm-sim --like cardputer` does the same, see\n"
+        f"`test_boards_sim.py`). Of {sum(board.heap):,} bytes of heap {board.stack:,} go to stacks and the line, "
+        f"{board.reserve:,} to drivers;\nthe app gets {sum(board.pieces):,} in pieces of {pieces}. "
+        f"Not measured: {board.source}.\n`missing` is what the largest piece lacks for all {found.wanted} positions."
+    )
+    head = ["KV", "positions", "cache", "state", "app", "together", "missing"]
+    table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows]
+    return text + "\n\n" + "\n".join(table) + "\n"
+
+
+def write_table(numbers: dict[str, dict[str, int]], section: str) -> None:
     lines = ["| target | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(str(row[c]) for c in COLUMNS) + " |" for name, row in numbers.items()]
-    TABLE.write_text(HEAD + "\n".join(lines) + "\n", "utf-8")
+    TABLE.write_text(HEAD + "\n".join(lines) + "\n\n" + section, "utf-8")
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -83,6 +106,13 @@ def test_footprint(name: str, tmp_path: Path) -> None:
     assert not grown, f"{name} grew: {grown}; if it is worth it: python {Path(__file__).relative_to(ROOT)}"
 
 
+def test_the_plan_of_tinytalk(tmp_path: Path) -> None:
+    section = tinytalk_section(tmp_path)
+    assert TABLE.read_text("utf-8").endswith("\n\n" + section), (
+        f"run python {Path(__file__).relative_to(ROOT)}\n{section}"
+    )
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        write_table({name: measure(name, Path(scratch)) for name in TARGETS})
+        write_table({name: measure(name, Path(scratch)) for name in TARGETS}, tinytalk_section(Path(scratch)))

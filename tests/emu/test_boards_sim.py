@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import serial
-from models import exported, small, talker, tinybuddy
+from models import ROOT, exported, small, talker, tinybuddy
 from simlib import simulator
 
 from tinychat import Device
 from tinychat.upload import Upload
+from tinyexport import boards, placement, plan
+from tinyexport.runtime import Model
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +131,40 @@ def test_options_change_nothing_but_speed(blob: Path) -> None:
     assert len(replies) == 1, replies
 
 
-def test_tinytalk_on_a_cardputers_memory(shared: Path, tmp_path: Path) -> None:
-    """What fits the 288 KB that the Cardputer's largest free blocks are expected to leave to the app."""
+def as_on(board: str, blob: Path, started: list[subprocess.Popen[bytes]], *args: str) -> Device:
+    return Device.open(start(started, blob, "--like", board, *args, "--tcp", "0"))
+
+
+@pytest.mark.parametrize("board", boards.boards())
+def test_the_plan_is_what_the_firmware_does(
+    shared: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]], board: str
+) -> None:
+    """Context and bytes of TinyTalk: `tinyexport plan` asks the runtime, the firmware's app decides."""
     path = tmp_path / "tinytalk.tlm"
     path.write_bytes(exported(shared / "checkpoints" / "tinytalk-pruned", "--q4_0"))
-    contexts = {}
     for kv in ("i8", "i4"):
-        words = run(path, "--like", "cardputer", "--kv", kv).stdout.decode().partition("context ")[2]
-        contexts[kv] = int(words.split(".")[0])
-    assert contexts["i8"] >= 96 and contexts["i4"] >= 224
+        planned = plan.make_plan(path.read_bytes(), boards.find_board(board), kv=kv)
+        with as_on(board, path, started, "--kv", kv) as device:
+            info = device.info()
+        assert (info["context"], info["kv_type"]) == (planned.context, kv)
+        assert (info["memory_used"], info["memory_total"]) == (planned.ram_bytes, planned.ram_room)
+
+
+def test_the_tokenizer_works_in_idle_pages(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    """On a board the work memory of the tokenizer lies in the cache's unused pages; what is said does not change."""
+    path = tmp_path / "smalltalk.tlm"
+    path.write_bytes(exported(ROOT / "examples" / "smalltalk"))
+    board = boards.find_board("cardputer")
+    found, fits = placement.memory(Model(path.read_bytes()), board, 256, "i8")
+    assert fits and found.own < 5000 < 63_000 < found.kv, "a model whose cache is large enough to lend"
+    said = []
+    for like in (("--like", "cardputer"), ("--batch", "16")):
+        with Device.open(start(started, path, *like, "--tcp", "0")) as device:
+            assert device.info()["context"] == 256
+            replies = [
+                device.chat(f"turn {i}: " + "tell me more, please. " * (i % 5), max_tokens=15, temperature=0.0).wait()
+                for i in range(40)
+            ]
+            said.append([(reply.text, reply.stats.position) for reply in replies])
+    assert said[0] == said[1]
+    assert sum(position > 192 for _, position in said[0]) > 5, "turns came when the idle pages were too few"

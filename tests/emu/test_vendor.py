@@ -132,7 +132,7 @@ def test_a_wrong_table_is_refused(change: tuple[str, str], word: str) -> None:
 
 
 def test_the_plan_counts_on_the_same_partitions() -> None:
-    from tinyexport.plan import find_board
+    from tinyexport.boards import find_board
 
     for name, table in (
         ("cardputer", "partitions_8mb.csv"),
@@ -143,6 +143,35 @@ def test_the_plan_counts_on_the_same_partitions() -> None:
         board = find_board(name)
         assert board.model_partition == rows(table)["model"].size
         assert board.flash == TABLES[table]
+
+
+def defined(path: str, pattern: str) -> int:
+    found = re.search(pattern, (BOARDS / path).read_text())
+    assert found, f"{path} has no {pattern}"
+    return int(found[1])
+
+
+@pytest.mark.parametrize(("folder", "board"), [("cardputer", "cardputer"), ("esp32s3_devkit", "esp32-s3-devkitc-1-n8")])
+def test_the_plan_counts_on_the_same_memory(folder: str, board: str) -> None:
+    """boards.toml against the sources: stacks, rings of the line, reserve, the smallest piece, the prompt."""
+    from tinyexport import boards
+
+    settings = (BOARDS / folder / "sdkconfig.defaults").read_text()
+
+    def setting(name: str, default: int) -> int:
+        found = re.search(rf"^CONFIG_{name}=(\d+)$", settings, re.M)
+        return int(found[1]) if found else default
+
+    app = setting("TLM_APP_STACK", defined("esp32s3/Kconfig", r"Stack of the app[^$]*?default (\d+)"))
+    main = setting("ESP_MAIN_TASK_STACK_SIZE", 3584)  # ESP-IDF's default
+    worker = defined("esp32s3/s3_parallel.c", r"WORKER_STACK (\d+)u")
+    rings = defined("esp32s3/s3_line.c", r"RX_BYTES (\d+)u") + defined("esp32s3/s3_line.c", r"TX_BYTES (\d+)u")
+    planned = boards.find_board(board)
+    assert planned.stack == app + worker + rings - main
+    assert planned.reserve == defined("esp32s3/s3.h", r"S3_RESERVE (\d+)u")
+    assert defined("esp32s3/s3_memory.c", r"LEAST_PIECE (\d+)u") == boards.LEAST_PIECE
+    assert planned.max_text == defined("esp32s3/Kconfig", r"Longest prompt[^$]*?default (\d+)\n")
+    assert planned.head_rows == defined("esp32s3/s3_board.c", r"head_rows = (\d+);")
 
 
 # ---- a merged image ---------------------------------------------------------------------------------

@@ -16,13 +16,13 @@ from . import schema
 from .content import BlobContent, ChatSpec, check, fail, reading_order, rope_turns
 from .schema import ALIGN, NO_TENSOR, Section, TensorType, round_up
 
-__all__ = ["BlobContent", "ChatSpec", "build", "write"]
+__all__ = ["BlobContent", "ChatSpec", "build", "stored_tensors", "write"]
 
 
 def build(content: BlobContent) -> bytes:
     """The bytes of a blob; BlobError when `content` breaks a rule of the format."""
     check(content)
-    stored = _stored_tensors(content)
+    stored = stored_tensors(content)
     ids = {name: i for i, name in enumerate(stored)}
     sections: list[tuple[Section, bytes]] = [(Section.SPEC, _pack_spec(content.spec, ids))]
     at = _first_section(3 + sum(part is not None for part in (content.tokenizer, content.chat, content.info or None)))
@@ -65,8 +65,8 @@ def _first_section(n_sections: int) -> int:
     return round_up(schema.HEADER.size + n_sections * schema.SECTION.size, ALIGN)
 
 
-def _stored_tensors(content: BlobContent) -> dict[str, QTensor]:
-    """Name -> tensor in reading order, the RoPE turns among them."""
+def stored_tensors(content: BlobContent) -> dict[str, QTensor]:
+    """Name -> tensor in the order of the blob's records, the RoPE turns among them."""
     stored: dict[str, QTensor] = {}
     for name, _ in reading_order(content.spec):
         if name == "rope_turns":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..plan import PROMPT_TOKENS, Board, Plan, find_board, make_plan
+from ..plan import Board, Plan, find_board, make_plan
 from . import blob_argument, json_option, print_json, read_blob
 
 
@@ -19,21 +19,35 @@ def _print(plan: Plan, board: Board) -> None:
     console.print(f"[bold]{board.title}[/]", highlight=False)
     table = Table("", "needed", "there is", show_header=True)
     table.add_row("flash", f"{plan.flash_bytes:,} B", f"{plan.flash_room:,} B a slot, {board.slots} slots")
-    table.add_row("RAM", f"{plan.ram_bytes:,} B", f"{plan.ram_room:,} B in pieces")
-    table.add_row("context", f"{plan.context} positions", f"KV {plan.kv_type}")
+    pieces = " + ".join(f"{size:,}" for size in plan.ram_pieces)
+    table.add_row("RAM", f"{plan.ram_bytes:,} B", f"{plan.ram_room:,} B in pieces of {pieces}")
+    table.add_row("context", f"{plan.context} positions", f"KV {plan.kv_type}, the model has {plan.wanted}")
     console.print(table)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    parts = ", ".join(f"{name} {size:,} B" for name, size in plan.ram_parts.items() if size)
+    say(f"RAM: {parts}")
+    for kind, row in plan.by_kv.items():
+        lacks = f", {row['missing_bytes']:,} B are missing for all" if row["missing_bytes"] else ""
+        say(f"KV {kind}: {row['context']} positions{lacks}")
     rate = plan.decode_tok_s
-    console.print(
-        f"modelled, not measured: decode {rate['mid']:.1f} tok/s ({rate['low']:.1f} to {rate['high']:.1f}), "
-        f"first token of a {PROMPT_TOKENS}-token prompt after {plan.first_token_s:.2f} s with batches of {plan.batch}",
-        highlight=False,
+    say(
+        f"modelled, not measured: decode {rate['mid']:.1f} tok/s ({rate['low']:.1f} to {rate['high']:.1f}) at position "
+        f"{plan.decode_position}, first token of a {plan.prompt_tokens}-token prompt after {plan.first_token_s:.2f} s "
+        f"with batches of {', '.join(map(str, plan.batches))}"
     )
-    parts = ", ".join(f"{k} {v:.1f} ms" for k, v in plan.parts_ms.items())
-    console.print(f"{plan.bytes_per_token:,} B read a token; {parts}; limit: {plan.limit}", highlight=False)
-    console.print(f"RAM figures: {board.source}", highlight=False)
+    say(
+        f"{plan.bytes_per_token:,} B read from flash a token; "
+        + ", ".join(f"{k} {v:.1f} ms" for k, v in plan.parts_ms.items())
+    )
+    say(f"limit: {plan.limit}")
+    for figure, basis in plan.assumptions.items():
+        say(f"{figure}: {basis}")
     for line in filter(None, (plan.note, plan.reason)):
-        console.print(line, highlight=False)
-    console.print("fits" if plan.fits else "does not fit")
+        say(line)
+    say("fits" if plan.fits else "does not fit")
 
 
 @click.command()

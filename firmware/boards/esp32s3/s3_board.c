@@ -61,6 +61,7 @@ static void fill_board(void)
     self.session.kv_type = TLM_KV_I8;
     self.session.batch = TLM_MAX_BATCH;
     self.session.head_rows = 256;
+    self.session.pin = true;
     if (!s3_parallel_open(&self.session.parallel))
         ESP_LOGW(tag, "no second core: the model runs on one");
     self.n_pieces = s3_memory_take(self.pieces, S3_RESERVE + extras.reserve);

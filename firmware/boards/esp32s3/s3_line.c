@@ -24,11 +24,11 @@ bool s3_line_active(void)
 
 /* The driver throws away a packet that its ring has no room for, so the ring holds the window, frame overhead and
  * a request on top. */
-#define RX_BYTES 6144u
+#define RX_BYTES 4096u
 #define TX_BYTES 2048u
 #define PACKET 64u
 
-const uint32_t s3_line_window = 4096u;
+const uint32_t s3_line_window = 2u * PROTO_MAX_CHUNK;
 
 bool s3_line_open(void)
 {

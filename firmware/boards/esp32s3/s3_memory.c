@@ -17,8 +17,7 @@ static bool take_one(uint32_t caps, tlm_mem *piece)
     return false;
 }
 
-/* Pieces are filled in this order: what is used most, the activations, comes to lie in internal memory. PSRAM keeps
- * one place. */
+/* PSRAM keeps one place: it is the largest piece, so a session fills it last. */
 uint32_t s3_memory_take(tlm_mem pieces[TLM_MAX_PIECES], uint32_t reserve)
 {
     const uint32_t internal = MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT, outside = MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT;

@@ -176,6 +176,7 @@ static void fill_board(void)
     self.session.batch = TLM_MAX_BATCH;
     self.session.batch_in_pages = true;
     self.session.head_rows = 256;
+    self.session.pin = true; /* no faster here, but tested */
     self.benches = 1;
     self.bench = bench;
 }

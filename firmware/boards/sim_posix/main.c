@@ -21,7 +21,7 @@ static const char usage[] =
     "  BLOB               a .tlm file, used in place\n"
     "  --flash IMAGE      emulated flash with model slots, made when missing; a BLOB becomes its first model\n"
     "  --flash-bytes N    size of a new image (8 MiB)     --slots N      1 or 2 (2)\n"
-    "  --like BOARD       memory, KV type, batch and head of cardputer, esp32s3_devkit, esp32s3_devkit_psram\n"
+    "  --like BOARD       memory, batch and head of a board of boards.toml, such as cardputer\n"
     "  --context N        positions                       --kv TYPE      f32, f16, i8, i4\n"
     "  --batch N          tokens of a prefill slice       --head-rows N  logits at once, 0 = all\n"
     "  --memory BYTES     in one piece                    --threads N    (1)\n"

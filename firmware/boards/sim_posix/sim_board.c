@@ -1,24 +1,20 @@
 #define _DEFAULT_SOURCE
 #include "sim_board.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Boards that the desk can stand in for. Memory: the app's pieces on that board, after stacks and reserve; the
- * Cardputer's are what boards.toml expects, less 32 KB. */
+#include "twins_gen.h"
+
+/* Boards that the desk can stand in for: what a session depends on. */
 static const struct twin {
     const char *name;
     uint32_t pieces[TLM_MAX_PIECES];
-    uint16_t batch;
     uint16_t max_text;
+    uint32_t head_rows, parts;
     bool batch_in_pages;
-    uint32_t head_rows;
-    tlm_kv_type kv;
-} twins[] = {
-    {"cardputer", {163840, 98304, 32768, 0}, 16, 512, true, 256, TLM_KV_I8},
-    {"esp32s3_devkit", {180224, 98304, 32768, 0}, 16, 512, true, 256, TLM_KV_I8},
-    {"esp32s3_devkit_psram", {8126464, 131072, 0, 0}, 16, 1024, false, 256, TLM_KV_I8},
-};
+} twins[] = SIM_TWINS_INIT;
 
 #define DESK_MEMORY (192u << 20)
 
@@ -79,20 +75,36 @@ static const char *choose_kv(board *b, const char *name)
     return "--kv is one of f32, f16, i8, i4";
 }
 
+/* A board's cores, one after the other. */
+static void run_in_turn(void *ctx, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg)
+{
+    const struct twin *twin = ctx;
+    for (uint32_t part = 0; part < twin->parts; part++)
+        job(arg, part, twin->parts);
+}
+
+/* The reference kernels: the state of a session has the size that it has on the board. */
 static const char *be_like(board *b, const char *name, uint32_t *pieces)
 {
-    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++)
+    static char wrong[256];
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
         if (strcmp(name, twins[i].name) == 0) {
             memcpy(pieces, twins[i].pieces, sizeof twins[i].pieces);
             b->max_text = twins[i].max_text;
-            b->session.batch = twins[i].batch;
             b->session.batch_in_pages = twins[i].batch_in_pages;
             b->session.head_rows = twins[i].head_rows;
-            b->session.kv_type = twins[i].kv;
             b->session.repack = false;
+            b->session.pin = true;
+            b->session.backend = "ref";
+            b->session.parallel.run = run_in_turn;
+            b->session.parallel.ctx = (void *)(uintptr_t)&twins[i];
+            b->session.parallel.parts = twins[i].parts;
             return NULL;
         }
-    return "--like knows cardputer, esp32s3_devkit and esp32s3_devkit_psram";
+        at += (size_t)snprintf(wrong + at, sizeof wrong - at, "%s%s", at == 0 ? "--like knows " : ", ", twins[i].name);
+    }
+    return wrong;
 }
 
 const char *sim_board_init(sim_board *s, const sim_options *o)
@@ -127,7 +139,8 @@ const char *sim_board_init(sim_board *s, const sim_options *o)
         pieces[0] = o->memory & ~63u;
         b->session.repack = false;
     }
-    b->session.backend = o->backend;
+    if (o->backend != NULL)
+        b->session.backend = o->backend;
     if (o->parallel != NULL)
         b->session.parallel = *o->parallel;
     return take_pieces(s, pieces);

@@ -9,7 +9,7 @@
 #define SIM_SETTINGS_BYTES (2u * SIM_SECTOR)
 
 typedef struct sim_options {
-    const char *like;      /* a board whose memory, KV type, batch and head are taken over; NULL: the desk */
+    const char *like;      /* a board whose memory, batch and head are taken over; NULL: the desk */
     uint32_t context;      /* 0 = the most that fits */
     const char *kv;        /* "f32", "f16", "i8", "i4"; NULL: the board's */
     uint32_t batch;        /* 0 = the board's */

@@ -2,9 +2,12 @@
 #include "tlm_k_ref_attn.h"
 #include "tlm_math.h"
 
+/* These kernels take one row of floats and a head's codes. What the esp32s3 kernels take is asked for, so that a session
+ * planned on a desk has the size that it has on the chip. */
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim)
 {
-    return (size_t)tlm_round_up(context, 16u) * sizeof(float) + tlm_round_up(head_dim, 64u);
+    const uint32_t rows = head_dim > 32u ? 5u : 3u;
+    return ((size_t)tlm_round_up(context, TLM_BLOCK) * rows + TLM_BLOCK + 8u) * sizeof(float) + TLM_BLOCK + head_dim + 2u;
 }
 
 static const void *region(const tlm_attn *a, uint32_t position, size_t offset)
