@@ -2,17 +2,24 @@
 
 #include "app_parts.h"
 
-#define CLIP 127u /* bytes of a text in info_is: all eleven fit APP_ROOM */
+/* Bytes of a text in info_is, and of the one that names whose work the model is: all eleven fit a frame. */
+#define CLIP 127u
+#define CLIP_CREDIT 383u
 
-static proto_span clipped(const char *text)
+static proto_span clipped_to(const char *text, uint16_t limit)
 {
     proto_span span = proto_text(text);
-    if (span.len > CLIP) {
-        span.len = CLIP;
+    if (span.len > limit) {
+        span.len = limit;
         while (span.len > 0 && ((uint8_t)text[span.len] & 0xC0u) == 0x80u) /* not inside a character */
             span.len--;
     }
     return span;
+}
+
+static proto_span clipped(const char *text)
+{
+    return clipped_to(text, CLIP);
 }
 
 static proto_span fact(const app_t *app, const char *key)
@@ -64,7 +71,7 @@ void info_is(app_t *app, const proto_header *to)
     m.model = fact(app, "name");
     m.arch = fact(app, "arch");
     m.licence = fact(app, "licence");
-    m.attribution = fact(app, "attribution");
+    m.attribution = clipped_to(app->chat.open ? tlm_model_info(&app->chat.model, "attribution") : NULL, CLIP_CREDIT);
     m.confidence = fact(app, "confidence");
     m.flash_mode = clipped(facts.flash_mode);
     m.warning = clipped(facts.warning);

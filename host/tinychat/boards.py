@@ -29,7 +29,8 @@ LINUX_PERMISSION_HINT = (
     "sudo tee /etc/udev/rules.d/99-tinychat.rules && sudo udevadm control --reload && sudo udevadm trigger"
 )
 CABLE_HINT = (
-    "plug the board in with a cable that carries data (`tinychat list` shows ports); or, without one: --sim model.tlm"
+    "plug the board in with a cable that carries data (`tinychat list --all` shows every port); "
+    "or, without one: --sim model.tlm"
 )
 
 

@@ -285,7 +285,7 @@ def info(json_: bool, **options: Any) -> None:
     if json_:
         emit({"event": "info", **facts})
     else:
-        report.info(facts)
+        report.table(report.info(facts))
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from . import report
 from .conversation import DEVICE_KEYS, KEYS, Conversation
 from .errors import ChatError
 from .escalate import Opinion
@@ -183,7 +184,7 @@ class ChatConsole:
 
     def _do_info(self, words: list[str]) -> None:
         self.conversation.info = self.conversation.device.info()
-        self._table({k: str(v) for k, v in self.conversation.info.items() if v not in ("", 0, [])})
+        self._table(report.info(self.conversation.info))
 
     def _do_help(self, words: list[str]) -> None:
         self._table(COMMANDS)

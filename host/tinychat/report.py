@@ -49,8 +49,8 @@ def bytes_text(count: int) -> str:
     return f"{count / 1e3:.0f} KB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
 
 
-def info(facts: Info) -> None:
-    """The result of `tinychat info`."""
+def info(facts: Info) -> dict[str, str]:
+    """What a person reads of `tinychat info`."""
     rows = {
         "board": f"{facts.board} ({facts.chip})" if facts.chip else facts.board,
         "firmware": f"{facts.firmware}, reads blobs up to version {facts.blob_major}.{facts.blob_minor}",
@@ -65,7 +65,7 @@ def info(facts: Info) -> None:
     rows["self-check"] = "passed" if not facts.selfcheck else "FAILED: " + ", ".join(facts.selfcheck)
     if facts.warning:
         rows["warning"] = facts.warning
-    table(rows)
+    return rows
 
 
 def _model_rows(facts: Info) -> dict[str, str]:

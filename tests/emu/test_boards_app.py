@@ -42,6 +42,15 @@ def test_info_has_the_models_confidence_threshold() -> None:
         assert Device(SimLink(Sim(blob), clock), clock).info().confidence == said
 
 
+def test_an_attribution_is_told_whole_and_the_largest_info_fits_a_frame() -> None:
+    for length, told in ((300, 300), (5000, 383)):
+        keys = ("name", "arch", "licence", "confidence", "attribution")
+        long = changed(tinybuddy(), lambda c: dataclasses.replace(c, info=dict.fromkeys(keys, "x" * length)))  # noqa: B023
+        clock = SimClock()
+        info = Device(SimLink(Sim(long), clock), clock).info()
+        assert info.attribution == "x" * told and info.licence == "x" * 127
+
+
 def test_probe_has_the_bits_of_the_runtime(story: Sim) -> None:
     ids = [int(i) for i in np.random.default_rng(5).integers(0, 1024, 100)]
     session = desk(tinybuddy())

@@ -180,10 +180,22 @@ def test_prompt_that_does_not_fit(blob: Path) -> None:
     refused(tinyexport("run", blob, "", "--no-bos"), "no tokens")
 
 
-def test_texts_with_nothing_to_score(blob: Path, tmp_path: Path) -> None:
-    empty = tmp_path / "empty.txt"
-    empty.write_text("")
-    refused(tinyexport("perplexity", blob, empty))
+@pytest.mark.parametrize("content", ["", "a"], ids=["empty", "one token"])
+def test_texts_with_nothing_to_score_or_learn_from(blob: Path, tmp_path: Path, content: str) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "out.tlm"
+    text.write_text(content)
+    for command in (
+        ("perplexity", blob, text),
+        ("verify", EXAMPLE, blob, "--text", text),
+        ("quantize", EXAMPLE, "--calibrate", text, "-o", out),
+        ("quantize", EXAMPLE, "--kv-smooth", text, "-o", out),
+        ("quantize", EXAMPLE, "--prune-vocab", text, "-o", out),
+    ):
+        refused(tinyexport(*command))
+    assert not out.exists()
+
+
+def test_a_text_that_is_no_utf_8(blob: Path, tmp_path: Path) -> None:
     latin = tmp_path / "latin.txt"
     latin.write_bytes(b"caf\xe9 au lait")
     refused(tinyexport("perplexity", blob, latin), "UTF-8")

@@ -124,6 +124,8 @@ def test_prompts_of_a_file_are_used_in_turn(blob: Path, tmp_path: Path) -> None:
     ("option", "content", "message"),
     [
         ("--text", "", "fewer than two tokens"),
+        ("--text", "a", "fewer than two tokens"),
+        ("--dialogues", "", "no replies to be sure of"),
         ("--prompts", "\n \n", "has no prompts"),
         ("--prompts", "the cat " * 400, "tokens, the context 128"),
         ("--dialogues", "User: Hi\nBot: Hello\n", "no replies to be sure of"),
