@@ -130,12 +130,23 @@ void store_unmap(store *s, uint8_t slot)
 
 /* ---- upload ---------------------------------------------------------------------------------------- */
 
+/* The upload that is under way, else an empty slot, else that of the oldest model; never the one in use, where there is
+ * another. */
+static uint8_t spare(const store *s, uint8_t used)
+{
+    uint8_t best = s->upload;
+    for (uint8_t n = 0; n < s->slots; n++)
+        if ((n != used || s->slots == 1) && (best == PROTO_AUTO || s->slot[n].sequence < s->slot[best].sequence))
+            best = n;
+    return best;
+}
+
 uint16_t store_choose(const store *s, uint8_t wanted, uint8_t used, uint8_t *slot)
 {
     if (s->flash == NULL)
         return PROTO_ERROR_STORE_READ_ONLY;
     if (wanted == PROTO_AUTO)
-        wanted = s->slots == 1 || used != 0 ? 0 : 1;
+        wanted = spare(s, used);
     if (wanted >= s->slots || (wanted == used && s->slots > 1))
         return PROTO_ERROR_STORE_SLOT;
     *slot = wanted;

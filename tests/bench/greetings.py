@@ -13,7 +13,16 @@ import sys
 
 from tinychat import Device
 
-OPENINGS = ("hi", "hello", "hey", "hello there", "good morning", "hi there!", "Hey, how are you?", "hi, nice to meet you")
+OPENINGS = (
+    "hi",
+    "hello",
+    "hey",
+    "hello there",
+    "good morning",
+    "hi there!",
+    "Hey, how are you?",
+    "hi, nice to meet you",
+)
 GOOD, BAD = r"glad|great|good|happy|wonderful|nice|awesome", r"sorry|oh no|here for you|hope you|feel better"
 ANSWERS = (
     ("I'm good, thanks!", GOOD), ("I'm fine, and you?", GOOD), ("great, thank you", GOOD), ("I'm happy today", GOOD),

@@ -157,6 +157,41 @@ def test_another_hash_than_announced(device: Sim) -> None:
     assert model(device) == crc(mini(1))
 
 
+def test_a_failed_verification_with_two_slots_leaves_the_old_model_for_good(device: Sim) -> None:
+    for size in (len(mini(2)), 64):
+        host = RawHost(device)
+        host.one("upload_begin", slot=AUTO, size=size, sha256=bytes(32))
+        assert host.send(mini(2)[:size]) is None
+        assert host.verify().code == Error.STORE_HASH
+        device.boot()
+        assert model(device) == crc(mini(1))
+    assert RawHost(device).upload(mini(2)).name == "ok" and model(device) == crc(mini(2))
+
+
+def test_a_failed_verification_with_one_slot_leaves_a_board_that_takes_a_model() -> None:
+    sim = Sim(flash=FLASH // 2, slots=1)
+    assert RawHost(sim).upload(mini(1)).name == "ok"
+    host = RawHost(sim)
+    host.one("upload_begin", slot=AUTO, size=len(mini(2)), sha256=bytes(32))
+    assert host.send(mini(2)) is None
+    assert host.verify().code == Error.STORE_HASH
+    for _ in range(2):
+        assert RawHost(sim).one("info").model_state == ModelState.NONE
+        sim.boot()
+    assert RawHost(sim).upload(mini(3)).name == "ok" and model(sim) == crc(mini(3))
+
+
+def test_a_model_that_does_not_run_here_is_kept_while_there_is_an_empty_slot() -> None:
+    large = Sim(flash=FLASH)
+    assert RawHost(large).upload(tinybuddy()).name == "ok"
+    sim = Sim(flash=FLASH, memory=80_000)
+    sim.flash = large.flash
+    sim.boot()
+    assert RawHost(sim).one("info").model_error == Error.MODEL_MEMORY
+    assert RawHost(sim).upload(mini(1)).name == "ok" and model(sim) == crc(mini(1))
+    assert RawHost(sim).one("slot", slot=0).state == SlotState.STORED
+
+
 def test_sizes(device: Sim) -> None:
     host = RawHost(device)
     for size in (0, FLASH // 2, 0xFFFFFFFF):

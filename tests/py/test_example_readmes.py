@@ -1,9 +1,11 @@
-"""What the examples' pages show is what their commands print: lines that begin with `$ ` are run, what stands under them
-is compared. Texts are wrapped on a page, so white space is one space. The same seed gives the same text everywhere."""
+"""What the examples' pages show is what their commands print.
+
+Lines that begin with `$ ` are run, and what stands under them is compared. Texts are wrapped on a page, so white space
+is one space. The same seed gives the same text everywhere.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -39,9 +41,8 @@ def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path) -> Non
     here = "".join(SHELL.format(name, sys.executable) for name in ("tinyexport", "tinychat"))
     here += f'python() {{ "{sys.executable}" "$@"; }}\n'
     for command, expected in shown(page):
-        done = subprocess.run(
-            ["bash", "-c", here + command], cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, timeout=300
-        )
+        shell = ["bash", "-c", here + command]
+        done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (command, done.stderr)
         assert not expected or words(done.stdout) == words(expected), command
 
