@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
+
+from tinyexport.generated import c_name, renewed, write_or_check
 
 from . import protocol
 
@@ -18,12 +19,6 @@ HEADER_PATH = ROOT / "firmware" / "app" / "protocol_gen.h"
 PAGE_PATH = ROOT / "host" / "PROTOCOL.md"
 
 _C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "f32": "float"}
-_BEGIN, _END = "<!-- generated: protocol_gen.py -->", "<!-- end -->"
-
-
-def c_name(name: str) -> str:
-    """CamelCase or snake_case -> CAPITALS."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
 def _enums() -> list[str]:
@@ -126,26 +121,10 @@ def page_tables() -> str:
     return "\n".join(out)
 
 
-def page(old: str) -> str:
-    """PROTOCOL.md with its generated part renewed."""
-    head, _, rest = old.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
-    return f"{head}{_BEGIN}\n{page_tables()}\n{_END}{tail}"
-
-
 def main(argv: list[str]) -> int:
     """Write the generated files, or check them with --check."""
-    stale = []
-    for path, text in ((HEADER_PATH, c_header()), (PAGE_PATH, page(PAGE_PATH.read_text("utf-8")))):
-        if "--check" in argv:
-            if not path.exists() or path.read_text("utf-8") != text:
-                stale.append(path.name)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-    if stale:
-        print(f"stale: {', '.join(stale)}; run python -m tinychat.protocol_gen", file=sys.stderr)
-    return 1 if stale else 0
+    texts = {HEADER_PATH: c_header(), PAGE_PATH: renewed(PAGE_PATH, "protocol_gen.py", page_tables())}
+    return write_or_check(texts, argv, "tinychat.protocol_gen")
 
 
 if __name__ == "__main__":

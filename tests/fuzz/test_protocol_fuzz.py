@@ -27,7 +27,8 @@ from tinychat.wire import HEADER, Damaged, Deframer, Packet, decode_body, encode
 def test_generated_files_are_fresh() -> None:
     """The generator of this tree, not of an installed package: its files lie beside it."""
     command = [sys.executable, "-m", "tinychat.protocol_gen", "--check"]
-    done = subprocess.run(command, cwd=ROOT / "host", env=os.environ | {"PYTHONPATH": str(ROOT / "host")}, check=False)
+    path = os.pathsep.join([str(ROOT / "host"), str(ROOT / "export")])
+    done = subprocess.run(command, cwd=ROOT / "host", env=os.environ | {"PYTHONPATH": path}, check=False)
     assert done.returncode == 0
 
 

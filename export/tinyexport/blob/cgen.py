@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import enum
-import re
 import sys
 from pathlib import Path
 
+from ..generated import c_name, renewed, write_or_check
 from . import schema, schema_tok
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,16 +19,10 @@ HEADER_PATH = ROOT / "runtime_c" / "include" / "tlm_blob_gen.h"
 PAGE_PATH = ROOT / "runtime_c" / "BLOB.md"
 
 _C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "i32": "int32_t", "f32": "float"}
-_BEGIN, _END = "<!-- generated: cgen.py -->", "<!-- end -->"
 
 RECORDS = schema.RECORDS + schema_tok.RECORDS
 ENUMS = schema.ENUMS + schema_tok.ENUMS
 CONSTANTS = schema.CONSTANTS | schema_tok.CONSTANTS
-
-
-def c_name(name: str) -> str:
-    """CamelCase -> CAMEL_CASE."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
 def _c_enum(kind: type[enum.IntEnum] | type[enum.IntFlag]) -> list[str]:
@@ -104,25 +98,10 @@ def page_tables() -> str:
     return "\n".join(out)
 
 
-def page(old: str) -> str:
-    """BLOB.md with its generated part renewed."""
-    head, _, rest = old.partition(_BEGIN)
-    _, _, tail = rest.partition(_END)
-    return f"{head}{_BEGIN}\n{page_tables()}\n{_END}{tail}"
-
-
 def main(argv: list[str]) -> int:
     """Write the generated files, or check them with --check."""
-    stale = []
-    for path, text in ((HEADER_PATH, c_header()), (PAGE_PATH, page(PAGE_PATH.read_text("utf-8")))):
-        if "--check" in argv:
-            if not path.exists() or path.read_text("utf-8") != text:
-                stale.append(path.name)
-        else:
-            path.write_text(text, "utf-8")
-    if stale:
-        print(f"stale: {', '.join(stale)}; run python -m tinyexport.blob.cgen", file=sys.stderr)
-    return 1 if stale else 0
+    texts = {HEADER_PATH: c_header(), PAGE_PATH: renewed(PAGE_PATH, "cgen.py", page_tables())}
+    return write_or_check(texts, argv, "tinyexport.blob.cgen")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..generated import write_or_check
+
 PATH = Path(__file__).resolve().parents[3] / "runtime_c" / "src" / "tlm_tok_ucd.c"
 BITS = ("LETTER", "NUMBER", "SPACE", "WORD", "PUNCT", "DIGIT")  # \p{L} \p{N} \s \w, punctuation, numeric
 STEP = 64  # runs between two entries of the index
@@ -155,13 +157,7 @@ uint32_t tlm_tok_class(uint32_t code)
 
 def main(argv: list[str]) -> int:
     """Write the file, or check it with --check."""
-    text = source()
-    if "--check" not in argv:
-        PATH.write_text(text, "utf-8")
-    elif not PATH.is_file() or PATH.read_text("utf-8") != text:
-        print(f"stale: {PATH.name}; run python -m tinyexport.tok.unicode_gen", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check({PATH: source()}, argv, "tinyexport.tok.unicode_gen")
 
 
 if __name__ == "__main__":
