@@ -22,7 +22,11 @@ chat: $(BLOB)    ## chat with the bundled model: make chat, make chat PROMPT="On
 install: $(VENV)/.installed  ## the two programs, tinyexport and tinychat, into .venv
 
 $(VENV)/.installed: $(SOURCES)
-	@test -x $(PY) || python3 -m venv $(VENV)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed; python3 is $$(python3 --version 2>&1)" >&2; exit 1; }
+	@command -v $(firstword $(CC)) > /dev/null || { echo "a C compiler is needed (Debian, Ubuntu: apt install gcc)" >&2; exit 1; }
+	@test -x $(PY) || python3 -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "python3 has no venv (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "installing (a C compiler is needed; the first time takes a minute)..." >&2
 	@$(PY) -m pip install -q --disable-pip-version-check .
 	@touch $@
