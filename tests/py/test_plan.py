@@ -125,7 +125,8 @@ def test_every_board_names_what_it_rests_on() -> None:
     for board in plan.boards().values():
         assert board.source and board.flash_tier in TIERS and board.model_partition < board.flash
         assert bool(board.psram) == (board.psram_tier in TIERS) and len(board.pieces) <= 4
-        assert 0 < sum(board.pieces) == sum(board.heap) + board.psram - board.stack - board.reserve
+        rounding = sum(board.heap) + board.psram - board.stack - board.reserve - sum(board.pieces)
+        assert 0 <= rounding < 64 * len(board.pieces)
     assert CPU_HZ == 240e6
 
 
