@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from grammar_reference import accepts, walk
-from models import talker, tinybuddy
+from models import ROOT, exported, talker, tinybuddy
 from simlib import Sim, SimClock, SimLink, aligned, library
 
 from tinychat import Device
@@ -194,15 +194,14 @@ class Mask(c.Structure):
     _fields_ = [("table", c.c_void_p), ("stops", c.c_bool), ("walk", c.c_uint64 * 16)]
 
     @classmethod
-    def of(cls, blob: bytes, table: bytes, room: int = 4096) -> Mask:
-        """`room`: bytes of work space besides the table."""
+    def of(cls, blob: bytes, table: bytes, room: int = 4096, continues: bool = True) -> Mask:
+        """`room`: bytes of work space besides the table; `continues`: the reply follows a text."""
         lib, mask, cap = library(), cls(), len(table) + room
         mask.kept = [aligned(blob), table, c.create_string_buffer(4096), c.create_string_buffer(cap)]
         (_, at), _, model, work = mask.kept
         assert lib.tlm_model_open(model, c.c_void_p(at), c.c_size_t(len(blob))) == 0
-        lib.grammar_begin(
-            c.byref(mask), model, table, c.c_size_t(len(table)), work, c.c_size_t(cap), c.c_bool(True), c.c_bool(True)
-        )
+        sizes, flags = (c.c_size_t(len(table)), c.c_size_t(cap)), (c.c_bool(continues), c.c_bool(True))
+        lib.grammar_begin(c.byref(mask), model, table, sizes[0], work, sizes[1], *flags)
         for name, args in (("allowed", [c.c_void_p, c.c_uint32]), ("take", [c.c_void_p, c.c_uint32])):
             function = getattr(lib, f"grammar_{name}")
             function.argtypes, function.restype = args, c.c_bool
@@ -242,6 +241,25 @@ def test_a_token_is_allowed_iff_its_bytes_keep_the_grammar_alive(name: str) -> N
             rest = step
             may_follow = any(walk(rest, bytes([b])) is not None for b in range(256))
             assert {mask.take(token) for mask in masks} == {not may_follow}
+
+
+@pytest.mark.parametrize("continues", [True, False])
+@pytest.mark.parametrize("name", ["tinybuddy", "tiny-tiny-stories", "smalltalk", "stories260k"])
+def test_the_mask_reads_what_the_decoder_writes(name: str, continues: bool, request: pytest.FixtureRequest) -> None:
+    """Merged, stored and unigram pieces, byte pieces, special ones, and the space that some lose at their start."""
+    home = request.getfixturevalue("shared") / "checkpoints" if name == "stories260k" else ROOT / "examples"
+    blob = exported(home / name)
+    model = runtime.Model(blob)
+    stops = {i for i in range(model.vocab) if model.chat and i in model.chat.stop_ids}
+    texts = {}
+    for i in set(range(model.vocab)) - stops:
+        decoder = model.decoder(replace=False, continues=continues)
+        texts[i] = decoder.push(i) + decoder.end()
+    for source in ('r = " "? [a-zA-Z]* "."?', 'r = " o" [a-z]{0,3} | "th" .* | [\\x00-\\x1f]'):
+        node = parse_grammar(source)
+        mask = Mask.of(blob, compile_grammar(source), continues=continues)
+        expected = {i for i, text in texts.items() if text and walk(node, text) is not None}
+        assert expected and mask.allowed(texts) == expected
 
 
 def is_safe(table: bytes) -> bool:
