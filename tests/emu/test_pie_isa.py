@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from pie import Fault
 from pie_asm import AsmError, parse_text
 from pie_probe import Probe
 from pie_xtensa import signed
+
+KERNELS = Path(__file__).resolve().parents[2] / "runtime_c/src/kernels/esp32s3"
 
 ALU = [
     ("add", 7, -9, -2),
@@ -291,3 +294,14 @@ def test_functions_begin_aligned_with_entry() -> None:
     for text in ("probe: entry a1, 32\nretw.n", ".align 4\nprobe: retw.n"):
         with pytest.raises(Fault, match="entry"):
             Probe().code(parse_text(text)).call("probe", [])
+
+
+@pytest.mark.parametrize("source", sorted(KERNELS.glob("*.S")), ids=lambda p: p.name)
+def test_nothing_is_aligned_where_code_falls_through(source: Path) -> None:
+    """The assembler pads with zero bytes, and three of them are the instruction `ill`."""
+    before = ""
+    for line in source.read_text().splitlines():
+        words = line.split()
+        if words and words[0] == ".align":
+            assert before.startswith("."), f"{line.strip()} after {before}"
+        before = " ".join(words) or before

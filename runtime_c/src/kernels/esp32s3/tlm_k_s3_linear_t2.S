@@ -116,7 +116,6 @@ tlm_k_s3_linear_t2:
     addi a15, a15, -1
     bnez a15, .Lbatch
     slli a15, a8, 4
-    .align 4                    /* so that the assembler need not pad the loops */
 .Lgroup:
     GROUP
     add a5, a5, a15
@@ -133,7 +132,6 @@ tlm_k_s3_linear_t2:
     l32i a7, a1, AT_Y
     l32i a14, a2, ARG_SCRATCH
     l32i a15, a2, ARG_BATCH
-    .align 4
 .Lbatch_vector:
     l32i a13, a14, 0
     lsi f4, a14, 4
