@@ -122,18 +122,48 @@ static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
         k->add(got, y, n);
         same(want, got, sizeof want, "add", n, 0);
     }
-    for (uint32_t round = 0; round < 100u; round++) {
-        const uint32_t half = 1u + below(40), dim = 2u * half + below(3), heads = 1u + below(5);
-        fill(x, heads * dim < 512u ? heads * dim : 512u, 512);
+    for (uint32_t round = 0; round < 300u; round++) {
+        const uint32_t small[] = {2, 4, 8, 16}, heads = 1u + below(9);
+        const uint32_t half = round % 2u ? small[below(4)] / 2u : 1u + below(40), dim = 2u * half + (round % 2u ? 0u : below(3));
         if (heads * dim > 512u) {
             continue;
         }
+        fill(x, heads * dim, 512);
         fill(g, 2u * half, 512);
         memcpy(want, x, sizeof x);
         memcpy(got, x, sizeof x);
         ref->rope(want, heads, dim, 2u * half, g);
         k->rope(got, heads, dim, 2u * half, g);
         same(want, got, sizeof want, "rope", dim, half);
+    }
+}
+
+/* ---- the cache ----------------------------------------------------------------------------------- */
+
+static void check_kv_store(const tlm_kernels *ref, const tlm_kernels *k, uint32_t kv_type)
+{
+    float x[512];
+    for (uint32_t round = 0; round < 200u; round++) {
+        const uint32_t kvh = 1u + below(4), kd = 1u + below(100), slot = below(TLM_PAGE);
+        const size_t region = sizeof(float) * TLM_PAGE * kvh * (kd + 1u);
+        uint8_t *want = aligned(region), *got = aligned(region);
+        uint16_t want_scales[TLM_PAGE] = {0}, got_scales[TLM_PAGE] = {0};
+        fill(x, kvh * kd, 512);
+        if (below(10) == 0) {
+            x[below(kvh * kd)] = tlm_float(TLM_INF_BITS | below(2));
+        }
+        const bool is_v = below(2) != 0, ok = ref->kv_store[kv_type](x, kvh, kd, is_v, want, want_scales, slot);
+        checks++;
+        if (ok != k->kv_store[kv_type](x, kvh, kd, is_v, got, got_scales, slot)) {
+            printf("FAIL kv_store verdict (kv %u)\n", (unsigned)kv_type);
+            exit(1);
+        }
+        if (ok) {
+            same(want, got, region, "kv_store", kv_type, kd);
+            same(want_scales, got_scales, sizeof want_scales, "kv_store scales", kv_type, kd);
+        }
+        free(want);
+        free(got);
     }
 }
 
@@ -212,6 +242,7 @@ int main(int argc, char **argv)
     }
     check_elementwise(&ref, &k);
     for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
+        check_kv_store(&ref, &k, kv);
         check_attention(&ref, &k, kv);
     }
     printf("ok %u checks\n", (unsigned)checks);

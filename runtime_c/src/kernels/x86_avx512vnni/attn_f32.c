@@ -126,7 +126,8 @@ typedef struct unit {
     __mmask8 mask;
 } unit;
 
-static inline __attribute__((always_inline)) void mix_units(const tlm_attn *a, const unit *u, uint32_t n_units)
+/* `whole`: no unit has less than eight elements; `one`: all are of one head. */
+static inline __attribute__((always_inline)) void mix_units(const tlm_attn *a, const unit *u, uint32_t n_units, bool whole, bool one)
 {
     const size_t row = (size_t)a->n_kv_heads * a->head_dim;
     const uint32_t skip = a->first - a->first % PAGE;
@@ -134,9 +135,10 @@ static inline __attribute__((always_inline)) void mix_units(const tlm_attn *a, c
     TLM_UNROLL for (uint32_t i = 0; i < n_units; i++) { acc[i] = _mm256_set1_ps(-0.0f); }
     for (uint32_t t = a->first; t <= a->last; t++) {
         const float *v = (const float *)(const void *)((const char *)a->pages[t / PAGE] + a->v) + (t % PAGE) * row;
+        const __m256 e = _mm256_set1_ps(u[0].e[t - skip]);
         TLM_UNROLL for (uint32_t i = 0; i < n_units; i++) {
-            const __m256 x = _mm256_mul_ps(_mm256_set1_ps(u[i].e[t - skip]), _mm256_maskz_loadu_ps(u[i].mask, v + u[i].v));
-            acc[i] = _mm256_add_ps(acc[i], x);
+            const __m256 x = whole ? _mm256_loadu_ps(v + u[i].v) : _mm256_maskz_loadu_ps(u[i].mask, v + u[i].v);
+            acc[i] = _mm256_add_ps(acc[i], _mm256_mul_ps(one ? e : _mm256_set1_ps(u[i].e[t - skip]), x));
         }
     }
     TLM_UNROLL for (uint32_t i = 0; i < n_units; i++) {
@@ -144,18 +146,28 @@ static inline __attribute__((always_inline)) void mix_units(const tlm_attn *a, c
     }
 }
 
-static void mix(const tlm_attn *a, const unit *u, uint32_t n)
+static inline __attribute__((always_inline)) void mix_as(const tlm_attn *a, const unit *u, uint32_t n, bool whole, bool one)
 {
-    if (n == UNITS) {
-        mix_units(a, u, UNITS);
-        return;
-    }
     uint32_t i = 0;
+    for (; i + UNITS <= n; i += UNITS) {
+        mix_units(a, u + i, UNITS, whole, one);
+    }
     for (; i + 4u <= n; i += 4u) {
-        mix_units(a, u + i, 4);
+        mix_units(a, u + i, 4, whole, one);
     }
     for (; i < n; i++) {
-        mix_units(a, u + i, 1);
+        mix_units(a, u + i, 1, whole, one);
+    }
+}
+
+static void mix(const tlm_attn *a, const unit *u, uint32_t n, bool one)
+{
+    if (a->head_dim % 8u != 0) {
+        mix_as(a, u, n, false, false);
+    } else if (one) {
+        mix_as(a, u, n, true, true);
+    } else {
+        mix_as(a, u, n, true, false);
     }
 }
 
@@ -163,6 +175,7 @@ static void mix(const tlm_attn *a, const unit *u, uint32_t n)
 bool tlm_avx512_attn_f32(const tlm_attn *a)
 {
     const size_t span = (size_t)(a->last / PAGE - a->first / PAGE + 1u) * PAGE;
+    const bool one = a->head_dim % 32u == 0; /* four chains, or eight, in a head: mix it alone */
     unit units[UNITS];
     for (uint32_t h0 = a->head0; h0 < a->head1; h0 += UNITS) {
         const uint32_t h1 = h0 + UNITS < a->head1 ? h0 + UNITS : a->head1;
@@ -180,13 +193,13 @@ bool tlm_avx512_attn_f32(const tlm_attn *a)
                 units[n].out = a->out + (size_t)h * a->head_dim + d;
                 units[n].inv_z = inv_z[h - h0];
                 units[n].mask = tlm_tail8(left);
-                if (++n == UNITS) {
-                    mix(a, units, n);
+                if (++n == UNITS || (one && left == 8u)) {
+                    mix(a, units, n, one);
                     n = 0;
                 }
             }
         }
-        mix(a, units, n);
+        mix(a, units, n, one);
     }
     return true;
 }

@@ -174,10 +174,38 @@ TLM_ACT_KERNEL(tlm_avx512_relu2, relu2_16)
 
 /* ---- RoPE, rule 12 ------------------------------------------------------------------------------- */
 
+/* Heads of 2, 4, 8 or 16 elements, all of them turned: whole heads in a vector. An element's partner lies half a head away, in
+ * the sum with the sine negated in the first half; that gives the bits of the difference. */
+static uint32_t rope_small(float *x, uint32_t n, uint32_t dim, const float *cs)
+{
+    float cosine[16], sine[16];
+    int32_t partner[16];
+    for (uint32_t i = 0; i < 16u; i++) {
+        const uint32_t half = dim / 2u, at = i % half;
+        cosine[i] = cs[at];
+        sine[i] = i % dim < half ? -cs[half + at] : cs[half + at];
+        partner[i] = (int32_t)(i ^ half);
+    }
+    const __m512 c = _mm512_loadu_ps(cosine), s = _mm512_loadu_ps(sine);
+    const __m512i swap = _mm512_loadu_si512(partner);
+    uint32_t i = 0;
+    for (; i + 16u <= n; i += 16u) {
+        const __m512 v = _mm512_loadu_ps(x + i);
+        const __m512 turned = _mm512_mul_ps(_mm512_permutexvar_ps(swap, v), s);
+        _mm512_storeu_ps(x + i, _mm512_add_ps(_mm512_mul_ps(v, c), turned));
+    }
+    return i;
+}
+
 void tlm_avx512_rope(float *x, uint32_t heads, uint32_t head_dim, uint32_t rope_dims, const float *cs)
 {
     const uint32_t half = rope_dims / 2u;
-    for (uint32_t h = 0; h < heads; h++, x += head_dim) {
+    uint32_t done = 0;
+    if (rope_dims == head_dim && head_dim >= 2u && 16u % head_dim == 0) {
+        done = rope_small(x, heads * head_dim, head_dim, cs) / head_dim;
+    }
+    x += (size_t)done * head_dim;
+    for (uint32_t h = done; h < heads; h++, x += head_dim) {
         for (uint32_t i = 0; i < half; i += 16u) {
             const __mmask16 k = tlm_tail16(half - i);
             const __m512 c = _mm512_maskz_loadu_ps(k, cs + i), s = _mm512_maskz_loadu_ps(k, cs + half + i);

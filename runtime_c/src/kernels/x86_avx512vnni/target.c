@@ -36,6 +36,7 @@ bool tlm_kernels_avx512vnni(tlm_kernels *k)
     k->act[TLM_ACT_RELU2] = tlm_avx512_relu2;
     k->add = tlm_avx512_add;
     k->rope = tlm_avx512_rope;
+    k->kv_store[TLM_KV_F32] = tlm_avx512_kv_store_f32;
     k->attn[TLM_KV_F32] = tlm_avx512_attn_f32;
     k->attn[TLM_KV_I8] = tlm_avx512_attn_i8;
     k->attn_scratch = attn_scratch;
