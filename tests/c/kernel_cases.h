@@ -81,9 +81,28 @@ static inline uint8_t pad_code(uint8_t type)
 
 static const uint32_t GROUP[] = TLM_GROUP_ROWS_INIT, TILE[] = TLM_TILE_ROWS_INIT;
 
+/* f32 and f16 weights, pads zero. */
+static inline tlm_weight random_floats(uint8_t type, uint32_t rows, uint32_t cols)
+{
+    const uint32_t np = tlm_padded(cols), size = type == TLM_TENSOR_TYPE_F16 ? 2u : 4u;
+    uint8_t *data = aligned((size_t)rows * np * size);
+    memset(data, 0, (size_t)rows * np * size);
+    for (uint32_t i = 0; i < rows * np; i++) {
+        const float v = i % np < cols ? value() : 0.0f;
+        uint16_t h = 0;
+        (void)tlm_to_f16(v, &h);
+        memcpy(data + (size_t)i * size, size == 2u ? (const void *)&h : (const void *)&v, size);
+    }
+    const tlm_weight w = {data, rows, cols, 0.0f, type, false};
+    return w;
+}
+
 /* A weight with random codes; pads as BLOB.md wants them (pad rows keep random codes under scale 0: never read). */
 static inline tlm_weight random_weight(uint8_t type, uint32_t rows, uint32_t cols)
 {
+    if (type == TLM_TENSOR_TYPE_F32 || type == TLM_TENSOR_TYPE_F16) {
+        return random_floats(type, rows, cols);
+    }
     const uint32_t np = tlm_padded(cols), blocks = (np + 31u) / 32u, tiles = (rows + TILE[type] - 1u) / TILE[type];
     const bool scaled = type == TLM_TENSOR_TYPE_Q8_0 || type == TLM_TENSOR_TYPE_Q4_0;
     const uint32_t groups = TILE[type] / GROUP[type];
@@ -109,18 +128,14 @@ static inline tlm_input random_input(const tlm_kernels *ref, uint32_t n, uint32_
 {
     const uint32_t np = tlm_padded(n), blocks = (np + 31u) / 32u;
     int8_t *codes = aligned((size_t)np * batch);
-    float *scales = aligned(sizeof(float) * blocks * batch), *x = aligned(sizeof(float) * np);
+    float *scales = aligned(sizeof(float) * blocks * batch), *x = aligned(sizeof(float) * np * batch);
     int32_t *sums = aligned(sizeof(int32_t) * blocks * batch);
     for (uint32_t b = 0; b < batch; b++) {
-        memset(x, 0, sizeof(float) * np);
-        for (uint32_t i = 0; i < n; i++) {
-            x[i] = value();
-        }
-        (void)(per_vector ? ref->quant_vector : ref->quant_block)(x, n, 0.0f, codes + (size_t)b * np, scales + (size_t)b * blocks,
-                                                                  sums + (size_t)b * blocks);
+        fill(x + (size_t)b * np, n, np);
+        (void)(per_vector ? ref->quant_vector : ref->quant_block)(x + (size_t)b * np, n, 0.0f, codes + (size_t)b * np,
+                                                                  scales + (size_t)b * blocks, sums + (size_t)b * blocks);
     }
-    free(x);
-    tlm_input in = {NULL, codes, scales, sums, n, batch, np, np, blocks};
+    const tlm_input in = {x, codes, scales, sums, n, batch, np, np, blocks};
     return in;
 }
 

@@ -72,30 +72,17 @@ static const char *const CACHES[] = {"f32", "f16", "i8", "i4"};
 static const uint32_t WIDTHS[] = {128, 172}; /* a plain one, one with a tail */
 enum { MAX = 512, ROWS = 24, HEADS = 4, KV_HEADS = 2, DIM = 16, LAST = 40 };
 
-static tlm_weight weight(uint8_t type, uint32_t cols)
-{
-    if (type != TLM_TENSOR_TYPE_F32 && type != TLM_TENSOR_TYPE_F16) {
-        return random_weight(type, ROWS, cols);
-    }
-    float *data = aligned(sizeof(float) * ROWS * tlm_padded(cols));
-    memset(data, 0, sizeof(float) * ROWS * tlm_padded(cols)); /* values do not change the count */
-    const tlm_weight w = {data, ROWS, cols, 0.0f, type, false};
-    return w;
-}
-
 static void linear(uint8_t type, uint32_t cols, uint32_t batch)
 {
     static const uint8_t tile[] = TLM_TILE_ROWS_INIT;
-    static float y[ROWS * TLM_MAX_BATCH], x[MAX * TLM_MAX_BATCH];
-    tlm_weight w = weight(type, cols);
-    tlm_input in = random_input(&ref, cols, batch, type == TLM_TENSOR_TYPE_T2 || type == TLM_TENSOR_TYPE_T1);
+    static float y[ROWS * TLM_MAX_BATCH], row[MAX];
+    tlm_weight w = random_weight(type, ROWS, cols);
+    const tlm_input in = random_input(&ref, cols, batch, type == TLM_TENSOR_TYPE_T2 || type == TLM_TENSOR_TYPE_T1);
     const uint32_t tiles = (ROWS + tile[type] - 1u) / tile[type];
-    in.x = x;
-    in.x_stride = MAX;
-    if (all) {
+    if (all || k.linear[type] != ref.linear[type]) {
         COST(, k.linear[type](&w, &in, 0, tiles, y, ROWS), "linear_%s/%ux%u*%u", TYPES[type], ROWS, cols, batch);
-        if (batch == 1u) {
-            COST(, k.row[type](&w, ROWS - 1u, x), "row_%s/%u", TYPES[type], cols);
+        if (all && batch == 1u) {
+            COST(, k.row[type](&w, ROWS - 1u, row), "row_%s/%u", TYPES[type], cols);
         }
     } else if (k.linear_repacked[type] != NULL) {
         void *copy = aligned(k.repack_bytes(&w));

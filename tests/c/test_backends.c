@@ -47,6 +47,7 @@ static void check_linear(const tlm_kernels *ref, const tlm_kernels *k, uint8_t t
         same(want, got, out, repacked ? "linear repacked" : "linear", type, cols);
         free((void *)(uintptr_t)w.data);
         free(copy);
+        free((void *)(uintptr_t)in.x);
         free((void *)(uintptr_t)in.codes);
         free((void *)(uintptr_t)in.scales);
         free((void *)(uintptr_t)in.sums);
@@ -234,7 +235,7 @@ int main(int argc, char **argv)
         printf("SKIP no backend %s on this CPU\n", argc < 2 ? "?" : argv[1]);
         return 0;
     }
-    for (uint8_t type = TLM_TENSOR_TYPE_Q8_0; type <= TLM_TENSOR_TYPE_T1; type++) {
+    for (uint8_t type = TLM_TENSOR_TYPE_F32; type <= TLM_TENSOR_TYPE_T1; type++) {
         check_linear(&ref, &k, type, false);
         if (k.repack_bytes && k.linear_repacked[type]) {
             check_linear(&ref, &k, type, true);

@@ -16,6 +16,7 @@
 
 size_t tlm_avx2_repack_bytes(const tlm_weight *w);
 void tlm_avx2_repack(const tlm_weight *w, void *out);
+tlm_linear_fn tlm_avx2_linear_f32, tlm_avx2_linear_f16;
 tlm_linear_fn tlm_avx2_linear_q4_0, tlm_avx2_linear_q8_0, tlm_avx2_linear_ternary;
 tlm_quant_fn tlm_avx2_quant_block, tlm_avx2_quant_vector;
 tlm_norm_fn tlm_avx2_norm_layer, tlm_avx2_norm_rms;

@@ -14,6 +14,8 @@ bool tlm_kernels_avx2(tlm_kernels *k)
         return false;
     }
     k->name = "avx2";
+    k->linear[TLM_TENSOR_TYPE_F32] = tlm_avx2_linear_f32;
+    k->linear[TLM_TENSOR_TYPE_F16] = tlm_avx2_linear_f16;
     k->repack_bytes = tlm_avx2_repack_bytes;
     k->repack = tlm_avx2_repack;
     k->linear_repacked[TLM_TENSOR_TYPE_Q4_0] = tlm_avx2_linear_q4_0;
