@@ -174,24 +174,21 @@ TLM_ACT_KERNEL(tlm_avx512_relu2, relu2_16)
 
 /* ---- RoPE, rule 12 ------------------------------------------------------------------------------- */
 
-/* Heads of 2, 4, 8 or 16 elements, all of them turned: whole heads in a vector. An element's partner lies half a head away, in
- * the sum with the sine negated in the first half; that gives the bits of the difference. */
+/* Heads of 2, 4, 8 or 16 elements, all of them turned: whole heads in a vector, and how many elements that were. An element's
+ * partner lies half a head away, in the sum with the sine negated in the first half; that gives the bits of the difference. */
 static uint32_t rope_small(float *x, uint32_t n, uint32_t dim, const float *cs)
 {
-    float cosine[16], sine[16];
-    int32_t partner[16];
-    for (uint32_t i = 0; i < 16u; i++) {
-        const uint32_t half = dim / 2u, at = i % half;
-        cosine[i] = cs[at];
-        sine[i] = i % dim < half ? -cs[half + at] : cs[half + at];
-        partner[i] = (int32_t)(i ^ half);
-    }
-    const __m512 c = _mm512_loadu_ps(cosine), s = _mm512_loadu_ps(sine);
-    const __m512i swap = _mm512_loadu_si512(partner);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i half = _mm512_set1_epi32((int32_t)(dim / 2u)), at = _mm512_and_si512(lane, _mm512_sub_epi32(half, _mm512_set1_epi32(1)));
+    const __m512i table = _mm512_castps_si512(_mm512_maskz_loadu_ps(tlm_tail16(dim), cs)), partner = _mm512_xor_si512(lane, half);
+    const __m512i sine = _mm512_permutexvar_epi32(_mm512_add_epi32(at, half), table);
+    const __mmask16 first = _mm512_testn_epi32_mask(lane, half);
+    const __m512 s = _mm512_castsi512_ps(_mm512_mask_xor_epi32(sine, first, sine, _mm512_set1_epi32(INT32_MIN)));
+    const __m512 c = _mm512_castsi512_ps(_mm512_permutexvar_epi32(at, table));
     uint32_t i = 0;
     for (; i + 16u <= n; i += 16u) {
         const __m512 v = _mm512_loadu_ps(x + i);
-        const __m512 turned = _mm512_mul_ps(_mm512_permutexvar_ps(swap, v), s);
+        const __m512 turned = _mm512_mul_ps(_mm512_permutexvar_ps(partner, v), s);
         _mm512_storeu_ps(x + i, _mm512_add_ps(_mm512_mul_ps(v, c), turned));
     }
     return i;
