@@ -1,4 +1,4 @@
-"""Counts the instructions of a bare program on an emulated core, exactly: QEMU with a plugin of our own (insn_plugin.c).
+"""Counts the instructions of a bare program on an emulated core, exactly: QEMU with a plugin of ours (insn_plugin.c).
 
 A program calls `mark()` between what is to be told apart. Counts are of one compiler: other versions give others.
 """

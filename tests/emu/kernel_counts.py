@@ -5,12 +5,15 @@ python tests/emu/kernel_counts.py [--update --reason WHY]
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-from insn_count import HERE, OUT, ROOT, build, counts, program
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import budgets
 import cbuild
+from insn_count import HERE, OUT, ROOT, build, counts, program
 
 KINDS = ("f32", "f16", "q8_0", "q4_0", "t2", "t1")
 

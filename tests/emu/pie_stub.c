@@ -39,7 +39,6 @@ static void linear(const tlm_k_s3_linear *a, tlm_linear_fn *ref)
 static void blocks(const tlm_k_s3_linear *a, size_t scratch)
 {
     const uint32_t nb = (a->np + 31u) / 32u;
-    need(a->np >= 48, "columns");
     for (uint32_t b = 0; b < a->batch; b++) {
         for (uint32_t k = 0; k < nb; k++) {
             need(a->scales[b * a->block_stride / 4u + k] < 32768.0f, "input scales");
@@ -57,6 +56,7 @@ static void single(const tlm_k_s3_linear *a, size_t scratch)
 static void batch(const tlm_k_s3_linear *a, size_t more)
 {
     const uint32_t nb = (a->np + 31u) / 32u;
+    need(a->np >= 48, "columns");
     need(a->batch % 2u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
     need(at(a->y, 16) && a->y_stride % 16u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
     blocks(a, nb * (4u * a->batch + 32u) + more);

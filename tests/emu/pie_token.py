@@ -1,9 +1,9 @@
 """What a TinyTalk token takes on the ESP32-S3, composed of counts only: `python tests/emu/pie_token.py`.
 
-The C around the assembly runs as RISC-V code with a FPU under QEMU (pie_glue.c): Debian has no compiler for the ESP32-S3,
-and this core is nearest to it. Its instructions are counted, those of the assembly's stand-in are not; a division counts as
-`DIVISION`, since the S3 makes it of many. Each call of the assembly is counted by our interpreter, on the .S file, for its
-arguments. No stalls, no cache.
+The C around the assembly runs as RISC-V code with a FPU under QEMU (pie_glue.c): Debian has no compiler for the
+ESP32-S3, and this core is nearest to it. Its instructions are counted, those of the assembly's stand-in are not; a
+division counts as `DIVISION`, since the S3 makes it of many. Each call of the assembly is counted by our interpreter,
+on the .S file, for its arguments. No stalls, no cache.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import cbuild
 import numpy as np
 from insn_count import HERE, OUT, ROOT, build, counts, program, symbols
 from models import _tensors
@@ -20,7 +21,6 @@ from pie_host import make_case
 from pie_run import program as kernel
 from pie_run import run_floats, run_linear, run_mix, run_score
 
-import cbuild
 from tinyexport.blob.content import BlobContent
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from tinyexport.blob.writer import build as build_blob

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
+import budgets
 import pytest
 from insn_count import build
 from kernel_counts import measure
-
-import budgets
 
 
 @pytest.mark.parametrize("name", build.TARGETS)

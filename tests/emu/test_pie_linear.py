@@ -34,10 +34,13 @@ def test_matvec_equals_the_reference(reference: ctypes.CDLL, kind: str, extreme:
             assert same(found[:, :rows], expected[b : b + 1]), (rows, n, b)
 
 
-def test_t2_takes_16_columns(reference: ctypes.CDLL) -> None:
-    case = make_case("t2", 9, 16, 1, 1)
-    found, _ = run_linear("linear_t2", case, slice(0, 1))
-    assert same(found[:, :9], case.reference(reference))
+@pytest.mark.parametrize("kind", ["q4_0", "q8_0", "t2"])
+def test_a_single_block(reference: ctypes.CDLL, kind: str) -> None:
+    """Slices of a certified head."""
+    for rows, n in ((9, 16), (8, 12), (24, 32), (17, 20)):
+        case = make_case(kind, rows, n, 1, rows)
+        found, _ = run_linear(f"linear_{kind}", case, slice(0, 1))
+        assert same(found[:, :rows], case.reference(reference)), (rows, n)
 
 
 @pytest.mark.parametrize("extreme", ["", "mix"])

@@ -13,7 +13,7 @@
 #define TLM_K_S3_SCRATCH 3200u
 #endif
 
-enum { ROWS = 8, QUAD = 4, MIN_COLS = 48, BATCH_PAD = 96, SCALE_TABLE = 32 };
+enum { ROWS = 8, QUAD = 4, BATCH_PAD = 96, SCALE_TABLE = 32 };
 
 typedef void kernel_fn(const tlm_k_s3_linear *args);
 
@@ -80,7 +80,7 @@ static uint32_t vectors_of_pass(const forms *f, uint32_t blocks, uint32_t left)
     const uint32_t a_block = (TLM_K_S3_SCRATCH - BATCH_PAD) / blocks, fixed = SCALE_TABLE + f->unpacked;
     const uint32_t room = a_block > fixed ? (a_block - fixed) / (uint32_t)sizeof(float) : 0u;
     const uint32_t count = tlm_min_u32(tlm_min_u32(room, left), TLM_MAX_BATCH) & ~1u;
-    if (count < QUAD) {
+    if (count < QUAD || blocks < 2u) {
         return 0;
     }
     return count > QUAD && left - count >= 2u && left - count < QUAD ? count - 2u : count;
@@ -151,7 +151,7 @@ static void linear(const forms *f, const tlm_weight *w, const tlm_input *in, uin
     args.code_stride = in->code_stride;
     args.block_stride = in->block_stride * (uint32_t)sizeof(float);
     const uint32_t blocks = blocks_of(args.np);
-    if (args.np < MIN_COLS || blocks * 8u > sizeof scratch || in->batch > TLM_MAX_BATCH || !scales_fit(in, blocks)) {
+    if (blocks * 8u > sizeof scratch || in->batch > TLM_MAX_BATCH || !scales_fit(in, blocks)) {
         f->ref(w, in, tile0, tile1, y, y_stride);
         return;
     }

@@ -1,9 +1,9 @@
 /* void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *args): rule 7 of NUMERICS.md, one input vector, whole tiles.
  *
  * args (tlm_k_s3.h)   tiles and codes 16-aligned; y 16-aligned, 8 floats a tile; scratch 4-aligned, 4 bytes a block;
- *                     every input scale below 2^15 (the caller checks); n_tiles >= 1, np >= 48.
+ *                     every input scale below 2^15 (the caller checks); n_tiles >= 1, np >= 16.
  * reads past the end  nothing where np % 32 = 0; else 16 bytes after the tiles and 16 after the codes (times zero).
- * instructions        77 a block of 8 rows and 32 columns (the first 69), 2 a turn of the inner loop, 10 a tile.
+ * instructions        77 a block of 8 rows and 32 columns (the first 69), 2 a turn of the inner loop, 11 a tile.
  * registers           a2-a10, a12-a15, f0-f15, q0, q1, q3-q7, ACCX, SAR.
  */
 #include "tlm_k_s3_single.h"

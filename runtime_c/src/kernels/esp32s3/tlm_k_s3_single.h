@@ -19,6 +19,9 @@
     .macro TILES
 .Ltile:
     l32i a12, a1, AT_STEPS
+    bgez a12, .Lblocks
+    j .Lonly
+.Lblocks:
     BLOCK a14, first=1, last=0
     beqz a12, .Llast
 .Lblock:
@@ -26,18 +29,27 @@
     addi a12, a12, -1
     bnez a12, .Lblock
 .Llast:
-    l32i a4, a1, AT_CODES
-    addi a15, a15, -1
-    bbsi a13, 4, .Lwhole
-    ee.zero.q q1
-.Lwhole:
-    bnez a15, .Lmore
-    movi a8, -16                /* after the last tile: read its end again */
-.Lmore:
+    TILE_ENDS .Lwhole, .Lmore
     BLOCK a8, first=0, last=1
+.Lstore:
     l32i a5, a1, AT_SCRATCH
     ee.stf.128.ip f3, f2, f1, f0, a2, 16
     ee.stf.128.ip f7, f6, f5, f4, a2, 16
     bnez a15, .Ltile
     retw.n
+.Lonly:
+    TILE_ENDS .Lwhole_only, .Lmore_only
+    BLOCK a8, first=1, last=1
+    j .Lstore
+    .endm
+
+    .macro TILE_ENDS whole, more
+    l32i a4, a1, AT_CODES
+    addi a15, a15, -1
+    bbsi a13, 4, \whole
+    ee.zero.q q1
+\whole:
+    bnez a15, \more
+    movi a8, -16                /* after the last tile: read its end again */
+\more:
     .endm
