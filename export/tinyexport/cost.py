@@ -40,23 +40,49 @@ TIERS = {
     "octal PSRAM DTR 40": Tier(40e6, 0.5, 24, False),
 }
 
-# Instructions a weight of the esp32s3 kernels at 128 columns, counted by tests/emu (pie_counts.json); what a core waits
-# beyond one cycle an instruction is assumed. The other figures are estimates.
-STALLS = 1.25
-CYCLES_PER_WEIGHT = {
+# Instructions of a call, "kernel/case": copies of tests/bench/budgets.json, which a test holds equal. The reference
+# kernels, which run where the esp32s3 kernels have none, are those of a RISC-V core with a FPU.
+COUNTED = {
     "esp32s3": {
-        "q4_0": 0.351 * STALLS,
-        "q8_0": 0.311 * STALLS,
-        "t2": 0.231 * STALLS,
-        "t1": 6.0,
-        "f16": 9.0,
-        "f32": 5.0,
+        "linear_q4_0/128x128": 5_769,
+        "linear_q8_0/128x128": 5_106,
+        "linear_t2/128x128": 3_792,
+        "batch_q4_0/128x128x4": 19_417,
+        "batch_q4_0/128x128x16": 66_121,
+        "act_gelu_tanh/128": 6_677,
+        "quant/128": 706,
+        "centre/128": 453,
+        "gain/128": 517,
+        "add/128": 230,
+        "score_i8/8x48": 412,
+        "mix_i8/8x32": 86,
+        "max/48": 147,
+        "exp/48": 1_506,
+        "mul/48": 88,
+        "sum8/48": 105,
+        "absmax/128": 141,
     },
-    "ref": {"q4_0": 9.0, "q8_0": 6.0, "t2": 7.0, "t1": 9.0, "f16": 12.0, "f32": 7.0},
+    "rv32imafc": {
+        "linear_q4_0/16x128": 13_691,
+        "linear_q8_0/16x128": 17_210,
+        "linear_t2/16x128": 10_787,
+        "linear_t1/16x128": 29_669,
+        "linear_f16/16x128": 47_566,
+        "linear_f32/16x128": 29_096,
+    },
 }
-# A batch of n q4_0 vectors: counted 0.327 n at n = 4 and 0.270 n at n = 16, so this once and this for each vector.
-BATCH_UNPACK = 0.304 * STALLS
-BATCH_PER_TOKEN = 0.251 * STALLS
+PIE, REF = COUNTED["esp32s3"], COUNTED["rv32imafc"]
+STALLS = 1.25  # cycles an instruction: assumed, nothing here was measured on a board
+
+
+_REFERENCE = {kind: REF[f"linear_{kind}/16x128"] / 2048 * STALLS for kind in ("q4_0", "q8_0", "t2", "t1", "f16", "f32")}
+CYCLES_PER_WEIGHT = {
+    "esp32s3": _REFERENCE | {kind: PIE[f"linear_{kind}/128x128"] / 16_384 * STALLS for kind in ("q4_0", "q8_0", "t2")},
+    "ref": _REFERENCE,
+}
+# A batch of n q4_0 vectors, by those of 4 and 16: this once and this for each vector.
+BATCH_PER_TOKEN = (PIE["batch_q4_0/128x128x16"] - PIE["batch_q4_0/128x128x4"]) / 16_384 / 12 * STALLS
+BATCH_UNPACK = PIE["batch_q4_0/128x128x4"] / 16_384 * STALLS - 4 * BATCH_PER_TOKEN
 
 
 def stream_seconds(
@@ -86,13 +112,43 @@ class Extras:
         return cycles / CPU_HZ
 
 
+# The C around the kernels, instructions a unit: from a profile of the code that tests/emu/pie_token.py counts. A test
+# holds the whole token that this model gives to the one counted there.
+HEAD_C = 504  # of attention: the query's codes, calls, two divisions
+HEAD_REST = 256  # positions of a last block that is not whole
+SCALES_C = 30  # of a position and layer: two bf16 scales
+NORM_C = 400  # the root, a division
+MATRIX_C = 730  # calls of a linear layer
+CACHED_C = 14.4  # of a value of K or V
+RANKED_C = 12.1  # of a logit
+DRAW_C = 9_700
+BARRIER_S = 3e-6  # both cores meet, a matrix product: assumed
+FIRMWARE_S = 0.5e-3  # what the firmware does with a token: assumed
+
+
+def _attention(dim: int, layers: int, heads: int, position: int) -> float:
+    """Instructions of all heads: a part of a head, a part of a position that grows with the head's dims."""
+    by_position = sum(PIE[f"{step}/48"] for step in ("max", "exp", "mul", "sum8")) / 48
+    by_position += (PIE["absmax/128"] + PIE["quant/128"]) / 128
+    by_dim = 2 / 16 + PIE["mix_i8/8x32"] / 8 / 32  # of a position
+    by_position += (PIE["score_i8/8x48"] - 2 * 8 * 3) / 48 + by_dim * dim / heads
+    by_head = HEAD_C + HEAD_REST + 22 * (dim / heads - 8)
+    return layers * (heads * (by_head + by_position * (position + 1)) + SCALES_C * (position + 1))
+
+
+def _rest(dim: int, layers: int, ffn: int) -> float:
+    """Norms, quantised inputs, sums, what goes into the cache, calls."""
+    norm = NORM_C + dim * ((PIE["centre/128"] + PIE["gain/128"]) / 128 + PIE["sum8/48"] / 48)
+    quant, add = PIE["quant/128"] / 128, PIE["add/128"] / 128
+    layer = 2 * norm + (3 * dim + ffn) * quant + (4 * dim + ffn) * add + 2 * dim * CACHED_C + 6 * MATRIX_C
+    return layers * layer + norm + dim * quant
+
+
 def extras(dim: int, layers: int, heads: int, ffn: int, vocab: int, position: int, cores: int) -> Extras:
-    """Attention 60 cycles a head and position, activations 20, norms and quantisation 15 an element, a barrier of
-    3 us a matrix product, 5 cycles a vocabulary row and 50,000 for the draw. Estimates.
-    """
+    """Counted instructions times STALLS; attention runs on all cores, the rest on one. The waiting is assumed."""
     return Extras(
-        attention=layers * heads * position * 60 / cores,
-        activation=layers * ffn * 20 / cores,
-        rest=layers * dim * 2 * 15 + (2 * layers + 1) * dim * 15 + (6 * layers + 1) * 3e-6 * CPU_HZ,
-        sampling=vocab * 5 + 50e3 + 0.0005 * CPU_HZ,
+        attention=_attention(dim, layers, heads, position) * STALLS / cores,
+        activation=layers * ffn * PIE["act_gelu_tanh/128"] / 128 * STALLS,
+        rest=_rest(dim, layers, ffn) * STALLS + (6 * layers + 1) * BARRIER_S * CPU_HZ,
+        sampling=(vocab * RANKED_C + DRAW_C) * STALLS + FIRMWARE_S * CPU_HZ,
     )
