@@ -47,6 +47,7 @@ def kernel_counts() -> dict[str, int]:
     found["sum8/48"] = call_count("sum8", 6, 0, 0)
     for cache in ("i8", "i4"):
         found[f"score_{cache}/8x48"] = call_count(f"score_{cache}", 3, 8, 0)
+        found[f"store_{cache}/128"] = call_count(f"store_{cache}", 128, 0, 0)
         found[f"mix_{cache}/8x32"] = call_count(f"mix_{cache}", 8, 0, 0)
     return found
 

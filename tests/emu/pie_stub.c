@@ -149,6 +149,25 @@ void tlm_k_s3_gain(float *y, const float *r, const float *g, const float *b, uin
     }
 }
 
+void tlm_k_s3_store_i8(const float *x, int8_t *out, const float *inv, uint32_t n)
+{
+    CALLED("store_i8", n, 0, 0);
+    need(at(x, 16) && n % 4u == 0, "store");
+    for (uint32_t i = 0; i < n; i++) {
+        out[16u * i] = (int8_t)tlm_rint(x[i] * *inv);
+    }
+}
+
+void tlm_k_s3_store_i4(const float *x, int8_t *out, const float *inv, uint32_t n)
+{
+    CALLED("store_i4", n, 0, 0);
+    need(at(x, 16) && n % 4u == 0, "store");
+    for (uint32_t i = 0; i < n; i += 2u) {
+        const int32_t low = tlm_rint(x[i] * *inv), high = tlm_rint(x[i + 1u] * *inv);
+        out[8u * i] = (int8_t)((uint32_t)(low + 8) | ((uint32_t)high & 15u) << 4);
+    }
+}
+
 static int value_of(const int8_t *rows, uint32_t d, uint32_t slot, int four)
 {
     const int8_t byte = rows[16u * (four ? d / 2u : d) + slot];

@@ -92,6 +92,8 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
         "sum8": [a],
         "exp": [a, x.max(keepdims=True)],
         "quant": [x, x, x, a, 0],
+        "store_i8": [np.zeros(16 * a, np.int8), x[:1] * 0, a],
+        "store_i4": [np.zeros(8 * a, np.int8), x[:1] * 0, a],
         "centre": [x, x, a],
         "gain": [x, x, x if b else 0, a],
         "mul": [x, x, a],
@@ -99,7 +101,7 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
         "act_gelu_tanh": [x if b else 0, a],
         "act_silu": [x if b else 0, a],
     }[name]
-    files = {"add": "add", "quant": "quant", "centre": "norm", "gain": "norm"}
+    files = {"add": "add", "store_i8": "store", "store_i4": "store", "quant": "quant", "centre": "norm", "gain": "norm"}
     file = "act" if name.startswith("act") else files.get(name, "softmax")
     return run_floats(file, name, x, rest)
 

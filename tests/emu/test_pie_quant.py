@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from pie import Machine
+from pie import POISON, Machine
 from pie_host import BLOCK, aligned, build
 from pie_run import poison, program
 
@@ -139,3 +139,28 @@ def test_whole_quantisation_has_a_floor_and_refuses_what_is_not_finite() -> None
         x = np.ones(48, np.float32)
         x[40] = value
         assert run_whole(x) is None
+
+
+@pytest.mark.parametrize("cache", ["i8", "i4"])
+def test_stores_equal_the_reference(reference: ctypes.CDLL, cache: str) -> None:
+    """Every code at its place, nothing beside it."""
+    most = 127 if cache == "i8" else 7
+    rng = np.random.default_rng(7)
+    for heads, dims in ((1, 4), (2, 8), (16, 8), (3, 64)):
+        n = heads * dims
+        x = aligned(rng.uniform(-1, 1, n).astype(np.float32))
+        x[: min(n, 6)] = (1.0, -1.0, 2.5 / most, 3.5 / most, -0.5 / most, 0.5 / most)[: min(n, 6)]
+        region, scales = np.full(16 * n, POISON, np.uint8), np.zeros(16, np.uint16)
+        expected = region.copy()
+        function = getattr(reference, f"tlm_k_ref_kv_store_{cache}")
+        function.restype = ctypes.c_bool
+        at = [ctypes.c_void_p(v.ctypes.data) for v in (expected, scales)]
+        sizes = ctypes.c_uint32(heads), ctypes.c_uint32(dims)
+        assert function(ctypes.c_void_p(x.ctypes.data), *sizes, False, *at, ctypes.c_uint32(5))
+        inverse = np.float32(1) / (np.array([scales[5]], np.uint32) << 16).view(np.float32)
+        machine = Machine()
+        place = machine.memory.place
+        args = [place(x.tobytes(), "x", writable=False, align=16), place(region.tobytes(), "region") + 5]
+        args += [place(inverse.tobytes(), "inv", writable=False), n]
+        machine.code(program("tlm_k_s3_store")).call(f"tlm_k_s3_store_{cache}", args)
+        assert machine.memory.read(args[1] - 5, 16 * n) == expected.tobytes()

@@ -28,6 +28,8 @@ bool tlm_kernels_esp32s3(tlm_kernels *k)
     k->act[TLM_ACT_GELU_TANH] = tlm_k_s3_act_gelu_tanh;
     k->act[TLM_ACT_SILU] = tlm_k_s3_act_silu;
     k->add = add;
+    k->kv_store[TLM_KV_I8] = tlm_k_s3_kv_store_i8;
+    k->kv_store[TLM_KV_I4] = tlm_k_s3_kv_store_i4;
     k->attn[TLM_KV_I8] = tlm_k_s3_attn_i8;
     k->attn[TLM_KV_I4] = tlm_k_s3_attn_i4;
     k->attn_scratch = tlm_k_s3_attn_scratch;

@@ -55,11 +55,16 @@ void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
 float tlm_k_s3_centre(float *y, const float *x, const float *m, uint32_t groups);
 void tlm_k_s3_gain(float *y, const float *r, const float *g, const float *b, uint32_t quads);
 
+/* Codes of one position of K or V (tlm_k_s3_store.S). */
+void tlm_k_s3_store_i8(const float *x, int8_t *out, const float *inv, uint32_t n);
+void tlm_k_s3_store_i4(const float *x, int8_t *out, const float *inv, uint32_t n);
+
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
 /* The reference kernels, which take what these leave to them. */
 tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
 tlm_add_fn tlm_k_ref_add;
+tlm_kv_store_fn tlm_k_ref_kv_store_i8, tlm_k_ref_kv_store_i4;
 tlm_norm_fn tlm_k_ref_norm_layer, tlm_k_ref_norm_rms;
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
 
@@ -68,6 +73,7 @@ tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
 tlm_norm_fn tlm_k_s3_norm_layer, tlm_k_s3_norm_rms;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
+tlm_kv_store_fn tlm_k_s3_kv_store_i8, tlm_k_s3_kv_store_i4;
 tlm_attn_fn tlm_k_s3_attn_i8, tlm_k_s3_attn_i4;
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim);
 
