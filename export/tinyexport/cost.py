@@ -56,11 +56,10 @@ COUNTED = {
         "add/128": 230,
         "score_i8/8x48": 412,
         "mix_i8/8x32": 86,
-        "max/48": 147,
-        "exp/48": 1_506,
+        "range/48": 103,
+        "exp_near/48": 1_361,
         "mul/48": 88,
         "sum8/48": 105,
-        "absmax/128": 141,
     },
     "rv32imafc": {
         "linear_q4_0/16x128": 13_691,
@@ -119,7 +118,7 @@ HEAD_REST = 256  # positions of a last block that is not whole
 SCALES_C = 30  # of a position and layer: two bf16 scales
 NORM_C = 400  # the root, a division
 MATRIX_C = 730  # calls of a linear layer
-CACHED_C = 14.4  # of a value of K or V
+CACHED_C = 6.0  # of a value of K or V, its codes and peak in assembly included
 RANKED_C = 12.1  # of a logit
 DRAW_C = 9_700
 BARRIER_S = 3e-6  # both cores meet, a matrix product: assumed
@@ -128,8 +127,8 @@ FIRMWARE_S = 0.5e-3  # what the firmware does with a token: assumed
 
 def _attention(dim: int, layers: int, heads: int, position: int) -> float:
     """Instructions of all heads: a part of a head, a part of a position that grows with the head's dims."""
-    by_position = sum(PIE[f"{step}/48"] for step in ("max", "exp", "mul", "sum8")) / 48
-    by_position += (PIE["absmax/128"] + PIE["quant/128"]) / 128
+    by_position = sum(PIE[f"{step}/48"] for step in ("range", "exp_near", "mul", "sum8")) / 48
+    by_position += PIE["quant/128"] / 128
     by_dim = 2 / 16 + PIE["mix_i8/8x32"] / 8 / 32  # of a position
     by_position += (PIE["score_i8/8x48"] - 2 * 8 * 3) / 48 + by_dim * dim / heads
     by_head = HEAD_C + HEAD_REST + 22 * (dim / heads - 8)

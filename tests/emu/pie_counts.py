@@ -42,7 +42,8 @@ def kernel_counts() -> dict[str, int]:
         found[f"{name}/128"] = call_count(name, 128, 0, 0)
     found["codes/128"] = call_count("codes", 128, 0, 0)
     found["centre/128"], found["gain/128"] = call_count("centre", 16, 0, 0), call_count("gain", 32, 1, 0)
-    for name in ("max", "exp", "mul"):
+    found["range/48"] = call_count("range", 12, 0, 0)
+    for name in ("exp", "exp_near", "mul"):
         found[f"{name}/48"] = call_count(name, 48, 0, 0)
     found["sum8/48"] = call_count("sum8", 6, 0, 0)
     for cache in ("i8", "i4"):

@@ -226,15 +226,29 @@ void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32
     mix(w, v, dims, scale, out, 1);
 }
 
-float tlm_k_s3_max(const float *x, uint32_t n)
+uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top)
 {
-    CALLED("max", n, 0, 0);
-    float top = x[0];
-    need(n >= 1, "values");
-    for (uint32_t i = 1; i < n; i++) {
-        top = x[i] > top ? x[i] : top;
+    float bottom = x[0];
+    CALLED("range", quads, 0, 0);
+    need(at(x, 16) && quads >= 1, "range");
+    if (tlm_absmax_bits(x, 4u * quads) >= TLM_INF_BITS) {
+        return 0;
     }
-    return top;
+    *top = x[0];
+    for (uint32_t i = 1; i < 4u * quads; i++) {
+        *top = x[i] > *top ? x[i] : *top;
+        bottom = x[i] < bottom ? x[i] : bottom;
+    }
+    return *top - bottom <= 60.0f ? 1 : 2;
+}
+
+void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
+{
+    CALLED("exp_near", n, 0, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        need(x[i] <= *top && x[i] - *top >= -60.0f, "scores near the largest");
+        x[i] = tlm_exp(x[i] - *top);
+    }
 }
 
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top)

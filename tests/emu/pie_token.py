@@ -8,9 +8,12 @@ on the .S file, for its arguments. No stalls, no cache.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cbuild
 import numpy as np
@@ -83,12 +86,13 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
     if name.startswith("mix_"):
         v = np.zeros((2, a if kind == "i8" else (a + 1) // 2, 16), np.int8)
         return run_mix(kind, np.zeros(32, np.int8), v, np.float32(1), np.zeros(a, np.float32))[1]
-    unit = {"sum8": 8, "centre": 8, "gain": 4, "quant": 16}.get(name, 1)
+    unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "quant": 16}.get(name, 1)
     x = np.random.default_rng(0).normal(0, 1, unit * a).astype(np.float32)
     if name in ("absmax", "codes"):
         return _half_of_quant(name, x, b)
     rest = {
-        "max": [a],
+        "range": [a, x[:1]],
+        "exp_near": [a, x.max(keepdims=True)],
         "sum8": [a],
         "exp": [a, x.max(keepdims=True)],
         "quant": [x, x, x, a, 0],

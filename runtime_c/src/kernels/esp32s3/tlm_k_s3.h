@@ -46,8 +46,9 @@ void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32
 void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
 
 /* Softmax in steps (tlm_k_s3_softmax.S). */
-float tlm_k_s3_max(const float *x, uint32_t n);
+uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top);
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
+void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top);
 float tlm_k_s3_sum8(const float *x, uint32_t groups);
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
 

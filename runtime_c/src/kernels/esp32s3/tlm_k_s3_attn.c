@@ -4,7 +4,7 @@
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
-enum { Q_PAD = 2, LANES = 8, CHUNK = TLM_BLOCK * TLM_BLOCK, I8_DIMS = 32, I4_DIMS = 512 };
+enum { Q_PAD = 2, LANES = 8, QUAD = 4, I8_DIMS = 32, I4_DIMS = 512 };
 
 typedef struct coded {
     void (*score)(const tlm_k_s3_score *args);
@@ -55,18 +55,18 @@ static span span_of(const tlm_attn *a, const coded *kind)
     return s;
 }
 
-static void zero(float *x, uint32_t from, uint32_t to)
+static void fill(float *x, uint32_t from, uint32_t to, float value)
 {
     while (from < to) {
-        x[from++] = 0.0f;
+        x[from++] = value;
     }
 }
 
 /* bf16 scales to floats, 0 outside of the window: what stands there among the scores counts for nothing. */
 static void scales(const span *s, size_t offset, float *out)
 {
-    zero(out, 0, s->skip);
-    zero(out, s->skip + s->n, s->count);
+    fill(out, 0, s->skip, 0.0f);
+    fill(out, s->skip + s->n, s->count, 0.0f);
     for (uint32_t i = s->skip; i < s->skip + s->n; i++) {
         const uint32_t t = s->base + i;
         const uint16_t *at = (const uint16_t *)(const void *)((const uint8_t *)s->a->pages[t / TLM_PAGE] + offset);
@@ -80,33 +80,19 @@ static uint32_t scored(const span *s)
     return tlm_round_up(s->skip + s->n, TLM_PAGE);
 }
 
-/* Whether all scores are finite; those outside of the window are +0 or -0 where the others are. */
-static bool all_finite(const span *s)
-{
-    uint32_t peaks[TLM_BLOCK];
-    const uint32_t count = scored(s);
-    for (uint32_t i = 0; i < count; i += CHUNK) {
-        const uint32_t n = tlm_min_u32(count - i, CHUNK);
-        tlm_k_s3_absmax(s->e + i, n, peaks);
-        for (uint32_t k = 0; k * TLM_BLOCK < n; k++) {
-            if (peaks[k] >= TLM_INF_BITS) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 /* Scores to e = exp(score - max), 0 in the rest of the last eight, and 1/Z. false: a score is not finite. */
 static bool softmax(const span *s, float *inv_z)
 {
-    float *e = s->e + s->skip;
-    if (!all_finite(s)) {
+    float *e = s->e + s->skip, top;
+    const uint32_t from = s->skip / QUAD * QUAD, end = s->skip + s->n, to = tlm_round_up(end, QUAD);
+    fill(s->e, from, s->skip, e[0]);
+    fill(s->e, end, to, e[0]);
+    const uint32_t range = tlm_k_s3_range(s->e + from, (to - from) / QUAD, &top);
+    if (range == 0) {
         return false;
     }
-    const float top = tlm_k_s3_max(e, s->n);
-    tlm_k_s3_exp(e, s->n, &top);
-    zero(e, s->n, tlm_round_up(s->n, LANES));
+    (range == 1u ? tlm_k_s3_exp_near : tlm_k_s3_exp)(e, s->n, &top);
+    fill(e, s->n, tlm_round_up(s->n, LANES), 0.0f);
     *inv_z = 1.0f / tlm_k_s3_sum8(e, (s->n + LANES - 1u) / LANES);
     return true;
 }
@@ -190,7 +176,7 @@ static bool attend(const tlm_attn *a, const coded *kind)
     const span s = span_of(a, kind);
     scales(&s, a->ks, s.ks);
     scales(&s, a->vs, s.vs);
-    zero(s.e, scored(&s), s.count + LANES);
+    fill(s.e, scored(&s), s.count + LANES, 0.0f);
     for (uint32_t h = a->head0; h < a->head1; h++) {
         if (!one_head(&s, h)) {
             return false;

@@ -1,10 +1,13 @@
 /* The softmax of rules 16 and 17 of NUMERICS.md in steps, over floats of any 4-aligned place.
  *
- * float tlm_k_s3_max(const float *x, uint32_t n)
- *     The largest, the first of equal ones; n >= 1, no NaN. 3 instructions a value, 7 a call. a2-a4, f0, f1, b0.
+ * uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top)
+ *     The largest of 4*quads values, 16-aligned, quads >= 1. Returns 0 where one is not finite, 1 where all lie within 60 of
+ *     it, else 2. 5 instructions for 4 values, 48 a call. a2-a13, f0-f2, q0-q4, q6.
  *
  * void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
- *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top. 32 instructions a value, 17 a call. a2-a9, f0-f15.
+ * void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
+ *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. 31 instructions a value (28), 17 a
+ *     call. a2-a9, f0-f15.
  *
  * float tlm_k_s3_sum8(const float *x, uint32_t groups)
  *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0); groups >= 1. 17 instructions a group, 12 a
@@ -20,23 +23,66 @@
 .Lexp_table:
     EXP_TABLE 0
 
+    .align 16
+.Lrange_table:
+    .long 0x80000000, 0x80000000, 0x80000000, 0x80000000
+
+/* The lanes of q into one, by `max` or `min`. */
+    .macro REDUCE work, q, to
+    ee.movi.32.a \q, \to, 0
+    ee.movi.32.a \q, a11, 1
+    ee.movi.32.a \q, a12, 2
+    ee.movi.32.a \q, a13, 3
+    \work \to, \to, a11
+    \work a12, a12, a13
+    \work \to, \to, a12
+    .endm
+
     .text
     .literal_position
     .align 4
-    .global tlm_k_s3_max
-    .type tlm_k_s3_max, @function
-tlm_k_s3_max:
+    .global tlm_k_s3_range
+    .type tlm_k_s3_range, @function
+tlm_k_s3_range:
     entry a1, 32
-    lsip f0, a2, 4
+    movi a5, .Lrange_table
+    ee.vld.128.ip q6, a5, 0
+    ee.vld.128.ip q0, a2, 16
+    mv.qr q1, q0
+    mv.qr q2, q0
+    ee.xorq q3, q0, q6
     addi a3, a3, -1
-    loopnez a3, .Lmaxed
-    lsip f1, a2, 4
-    olt.s b0, f0, f1
-    movt.s f0, f1, b0
-.Lmaxed:
-    rfr a2, f0
+    loopnez a3, .Lranged
+    ee.vld.128.ip q0, a2, 16
+    ee.vmax.s32 q1, q1, q0
+    ee.vmin.s32 q2, q2, q0
+    ee.xorq q4, q0, q6
+    ee.vmax.s32 q3, q3, q4      /* as unsigned numbers: the most negative float */
+.Lranged:
+    REDUCE max, q1, a8
+    REDUCE min, q2, a9
+    REDUCE max, q3, a10
+    movi a2, 0
+    movi a5, 0x7F800000
+    bge a8, a5, .Lnot_finite
+    bge a10, a5, .Lnot_finite
+    mov a7, a9                  /* all positive: the least number is the least float */
+    movi a6, 0x80000000
+    xor a11, a10, a6
+    movgez a7, a11, a10
+    movgez a9, a8, a8           /* all negative: the least number is the largest float */
+    wfr f0, a9
+    wfr f1, a7
+    s32i a9, a4, 0
+    sub.s f2, f0, f1
+    rfr a8, f2
+    movi a5, 0x42700000
+    movi a2, 1
+    bgeu a5, a8, .Lnot_finite
+    movi a2, 2
+.Lnot_finite:
     retw.n
-    .size tlm_k_s3_max, . - tlm_k_s3_max
+    .size tlm_k_s3_range, . - tlm_k_s3_range
 
     .align 4
     .global tlm_k_s3_exp
@@ -59,6 +105,23 @@ tlm_k_s3_exp:
 .Lexped:
     retw.n
     .size tlm_k_s3_exp, . - tlm_k_s3_exp
+
+    .align 4
+    .global tlm_k_s3_exp_near
+    .type tlm_k_s3_exp_near, @function
+tlm_k_s3_exp_near:
+    entry a1, 32
+    EXP_CONSTANTS .Lexp_table, a5
+    lsi f0, a4, 0
+    loopnez a3, .Lexped_near
+    lsi f1, a2, 0
+    sub.s f1, f1, f0
+    EXP a8, a9
+    s32i a8, a2, 0
+    addi a2, a2, 4
+.Lexped_near:
+    retw.n
+    .size tlm_k_s3_exp_near, . - tlm_k_s3_exp_near
 
     .align 4
     .global tlm_k_s3_sum8
