@@ -83,6 +83,7 @@ BRANCHES = [
     ("bge a2, a3, 1f", (0, -1), (-1, 0)),
     ("bltu a2, a3, 1f", (0, -1), (-1, 0)),
     ("bgeu a2, a3, 1f", (-1, 0), (0, -1)),
+    ("ball a2, a3, 1f", (7, 5), (3, 5)),
     ("bbsi a2, 31, 1f", (-1, 0), (0x7FFFFFFF, 0)),
     ("bbci a2, 0, 1f", (2, 0), (3, 0)),
 ]
@@ -219,6 +220,10 @@ def test_float_memory() -> None:
     assert struct.unpack("<I", probe.memory.read(probe.at + 16, 4))[0] == 0x07060504
     assert struct.unpack("<I", probe.memory.read(probe.at + 8, 4))[0] == 0x03020100
     assert probe.a[5] == probe.at + 20
+    probe = Probe().step("lsxp f0, a2, a3; ssxp f0, a2, a3", probe.at, 20)  # the address, then it moves by a register
+    assert bits(probe.f[0]) == 0x03020100
+    assert struct.unpack("<I", probe.memory.read(probe.at + 20, 4))[0] == 0x03020100
+    assert probe.a[2] == probe.at + 40
 
 
 REFUSED = [
