@@ -291,6 +291,7 @@ def float_content(content: BlobContent) -> BlobContent:
     tensors = {
         name: t if t.kind.name == "U32" else quant.quantise("f32", t.dequantise())
         for name, t in content.tensors.items()
+        if not name.endswith("k_feedback")  # an i4 cache's alone
     }
     return dataclasses.replace(content, tensors=tensors)
 

@@ -78,7 +78,8 @@ class Checkpoint:
 # Canonical names. The field of the blob's spec or layer record is the last part of the name.
 MODEL_TENSORS = ("tok_embed", "pos_embed", "final_norm", "final_norm_bias", "head", "head_bias")
 LAYER_TENSORS = (
-    "attn_norm", "attn_norm_bias", "wq", "bq", "wk", "bk", "wv", "bv", "attn_sub_norm", "wo", "bo",
+    "attn_norm", "attn_norm_bias", "wq", "bq", "wk", "bk", "k_range", "k_feedback", "wv", "bv",
+    "attn_sub_norm", "wo", "bo",
     "ffn_norm", "ffn_norm_bias", "w_gate", "b_gate", "w_up", "b_up", "ffn_sub_norm", "w_down", "b_down",
 )  # fmt: skip
 LINEAR_TENSORS = ("wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down")
@@ -110,6 +111,7 @@ def tensor_names(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
             "attn_norm": (spec.dim,), "attn_norm_bias": (spec.dim,),
             "wq": (q_dim, spec.dim), "bq": (q_dim,),
             "wk": (kv_dim, spec.dim), "bk": (kv_dim,),
+            "k_range": (2, kv_dim), "k_feedback": (spec.head_dim, kv_dim),
             "wv": (kv_dim, spec.dim), "bv": (kv_dim,),
             "attn_sub_norm": (q_dim,), "wo": (spec.dim, q_dim), "bo": (spec.dim,),
             "ffn_norm": (spec.dim,), "ffn_norm_bias": (spec.dim,),

@@ -24,6 +24,7 @@
 #define TLM_MAX_VOCAB 1048576u
 #define TLM_MAX_CONTEXT 1048576u
 #define TLM_MAX_TERNARY_COLS 65536u
+#define TLM_KEY_SCALE_MAX 1048576u
 #define TLM_CHAT_FIXED_STRINGS 3u
 #define TLM_MAX_SPLITS 4u
 #define TLM_MAX_MERGE_DEPTH 64u
@@ -264,6 +265,8 @@ typedef struct tlm_layer_rec {
     uint16_t bq; /* f32 [1, rows of wq], or none */
     uint16_t wk; /* [n_kv_heads*head_dim, dim] */
     uint16_t bk; /* f32 [1, rows of wk], or none */
+    uint16_t k_range; /* f32 [2, rows of wk]: centre and scale of cached keys (NUMERICS rule 12), or none */
+    uint16_t k_feedback; /* q4_0 [head_dim, rows of wk]: rounding of an i4 cache (NUMERICS rule 15), or none */
     uint16_t wv; /* [n_kv_heads*head_dim, dim] */
     uint16_t bv; /* f32 [1, rows of wv], or none */
     uint16_t attn_sub_norm; /* f32 [1, n_heads*head_dim], norm before wo, or none */
@@ -279,7 +282,7 @@ typedef struct tlm_layer_rec {
     uint16_t w_down; /* [dim, ffn_dim] */
     uint16_t b_down; /* f32 [1, dim], or none */
 } tlm_layer_rec;
-TLM_BLOB_CHECK(layer_size, sizeof(tlm_layer_rec) == 56u);
+TLM_BLOB_CHECK(layer_size, sizeof(tlm_layer_rec) == 60u);
 TLM_BLOB_CHECK(layer_window, offsetof(tlm_layer_rec, window) == 0u);
 TLM_BLOB_CHECK(layer_n_kv_heads, offsetof(tlm_layer_rec, n_kv_heads) == 4u);
 TLM_BLOB_CHECK(layer_ffn_dim, offsetof(tlm_layer_rec, ffn_dim) == 8u);
@@ -291,20 +294,22 @@ TLM_BLOB_CHECK(layer_wq, offsetof(tlm_layer_rec, wq) == 20u);
 TLM_BLOB_CHECK(layer_bq, offsetof(tlm_layer_rec, bq) == 22u);
 TLM_BLOB_CHECK(layer_wk, offsetof(tlm_layer_rec, wk) == 24u);
 TLM_BLOB_CHECK(layer_bk, offsetof(tlm_layer_rec, bk) == 26u);
-TLM_BLOB_CHECK(layer_wv, offsetof(tlm_layer_rec, wv) == 28u);
-TLM_BLOB_CHECK(layer_bv, offsetof(tlm_layer_rec, bv) == 30u);
-TLM_BLOB_CHECK(layer_attn_sub_norm, offsetof(tlm_layer_rec, attn_sub_norm) == 32u);
-TLM_BLOB_CHECK(layer_wo, offsetof(tlm_layer_rec, wo) == 34u);
-TLM_BLOB_CHECK(layer_bo, offsetof(tlm_layer_rec, bo) == 36u);
-TLM_BLOB_CHECK(layer_ffn_norm, offsetof(tlm_layer_rec, ffn_norm) == 38u);
-TLM_BLOB_CHECK(layer_ffn_norm_bias, offsetof(tlm_layer_rec, ffn_norm_bias) == 40u);
-TLM_BLOB_CHECK(layer_w_gate, offsetof(tlm_layer_rec, w_gate) == 42u);
-TLM_BLOB_CHECK(layer_b_gate, offsetof(tlm_layer_rec, b_gate) == 44u);
-TLM_BLOB_CHECK(layer_w_up, offsetof(tlm_layer_rec, w_up) == 46u);
-TLM_BLOB_CHECK(layer_b_up, offsetof(tlm_layer_rec, b_up) == 48u);
-TLM_BLOB_CHECK(layer_ffn_sub_norm, offsetof(tlm_layer_rec, ffn_sub_norm) == 50u);
-TLM_BLOB_CHECK(layer_w_down, offsetof(tlm_layer_rec, w_down) == 52u);
-TLM_BLOB_CHECK(layer_b_down, offsetof(tlm_layer_rec, b_down) == 54u);
+TLM_BLOB_CHECK(layer_k_range, offsetof(tlm_layer_rec, k_range) == 28u);
+TLM_BLOB_CHECK(layer_k_feedback, offsetof(tlm_layer_rec, k_feedback) == 30u);
+TLM_BLOB_CHECK(layer_wv, offsetof(tlm_layer_rec, wv) == 32u);
+TLM_BLOB_CHECK(layer_bv, offsetof(tlm_layer_rec, bv) == 34u);
+TLM_BLOB_CHECK(layer_attn_sub_norm, offsetof(tlm_layer_rec, attn_sub_norm) == 36u);
+TLM_BLOB_CHECK(layer_wo, offsetof(tlm_layer_rec, wo) == 38u);
+TLM_BLOB_CHECK(layer_bo, offsetof(tlm_layer_rec, bo) == 40u);
+TLM_BLOB_CHECK(layer_ffn_norm, offsetof(tlm_layer_rec, ffn_norm) == 42u);
+TLM_BLOB_CHECK(layer_ffn_norm_bias, offsetof(tlm_layer_rec, ffn_norm_bias) == 44u);
+TLM_BLOB_CHECK(layer_w_gate, offsetof(tlm_layer_rec, w_gate) == 46u);
+TLM_BLOB_CHECK(layer_b_gate, offsetof(tlm_layer_rec, b_gate) == 48u);
+TLM_BLOB_CHECK(layer_w_up, offsetof(tlm_layer_rec, w_up) == 50u);
+TLM_BLOB_CHECK(layer_b_up, offsetof(tlm_layer_rec, b_up) == 52u);
+TLM_BLOB_CHECK(layer_ffn_sub_norm, offsetof(tlm_layer_rec, ffn_sub_norm) == 54u);
+TLM_BLOB_CHECK(layer_w_down, offsetof(tlm_layer_rec, w_down) == 56u);
+TLM_BLOB_CHECK(layer_b_down, offsetof(tlm_layer_rec, b_down) == 58u);
 
 /* Where a tensor lies and how it is packed. */
 typedef struct tlm_tensor_rec {

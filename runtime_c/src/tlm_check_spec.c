@@ -80,6 +80,19 @@ static tlm_err check_linear(const tlm_model *m, uint32_t weight, uint32_t bias, 
     return check_vector(m, OPTIONAL, bias, rows);
 }
 
+/* What evens out the cached keys: scales that neither vanish nor explode. */
+static tlm_err check_keys(const tlm_model *m, const tlm_layer_rec *l, uint32_t kv_dim)
+{
+    const float most = (float)TLM_KEY_SCALE_MAX;
+    TLM_TRY(check_typed(m, OPTIONAL, l->k_range, 2, kv_dim, TLM_TENSOR_TYPE_F32));
+    const float *range = tlm_model_vector(m, l->k_range);
+    for (uint32_t i = 0; range != NULL && i < kv_dim; i++) {
+        const float scale = range[tlm_padded(kv_dim) + i];
+        TLM_CHECK(TLM_ERR_WEIGHTS, scale >= 1.0f / most && scale <= most);
+    }
+    return check_typed(m, OPTIONAL, l->k_feedback, m->spec->head_dim, kv_dim, TLM_TENSOR_TYPE_Q4_0);
+}
+
 static tlm_err check_layer(const tlm_model *m, const tlm_layer_rec *l)
 {
     const uint32_t dim = m->spec->dim, q_dim = m->spec->n_heads * m->spec->head_dim;
@@ -92,6 +105,7 @@ static tlm_err check_layer(const tlm_model *m, const tlm_layer_rec *l)
     TLM_TRY(check_norm(m, l->attn_norm, l->attn_norm_bias));
     TLM_TRY(check_linear(m, l->wq, l->bq, q_dim, dim));
     TLM_TRY(check_linear(m, l->wk, l->bk, kv_dim, dim));
+    TLM_TRY(check_keys(m, l, kv_dim));
     TLM_TRY(check_linear(m, l->wv, l->bv, kv_dim, dim));
     TLM_TRY(check_vector(m, OPTIONAL, l->attn_sub_norm, q_dim));
     TLM_TRY(check_linear(m, l->wo, l->bo, dim, q_dim));

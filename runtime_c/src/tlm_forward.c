@@ -128,7 +128,28 @@ static void run_attention(void *arg, uint32_t part, uint32_t parts)
     }
 }
 
-static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const float *k, const float *v, uint32_t stride)
+/* Rule 12: keys about the middle of their range and in their own scale, queries in its inverse. */
+static void centre_keys(const tlm_batch *batch, const tlm_layer_rec *layer, float *q, float *k)
+{
+    const uint32_t head_dim = batch->spec->head_dim, heads = batch->spec->n_heads;
+    const uint32_t kv_dim = layer->n_kv_heads * head_dim, stride = tlm_padded(kv_dim);
+    const uint32_t share = heads / layer->n_kv_heads, q_stride = tlm_padded(heads * head_dim);
+    const float *centre = tlm_model_vector(batch->s->model, layer->k_range);
+    for (uint32_t b = 0; b < batch->n && centre != NULL; b++, q += q_stride, k += stride) {
+        const float *scale = centre + stride;
+        for (uint32_t i = 0; i < kv_dim; i++) {
+            k[i] = (k[i] - centre[i]) / scale[i];
+        }
+        for (uint32_t h = 0; h < heads; h++) {
+            for (uint32_t d = 0; d < head_dim; d++) {
+                q[h * head_dim + d] = q[h * head_dim + d] * scale[h / share * head_dim + d];
+            }
+        }
+    }
+}
+
+static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const tlm_weight *feedback, float *k, float *v,
+                        uint32_t stride)
 {
     const tlm_session *s = batch->s;
     tlm_kv_store_fn *store = batch->k->kv_store[s->kv_type];
@@ -136,9 +157,9 @@ static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const float
         const uint32_t position = batch->position + b, slot = position % TLM_PAGE;
         uint8_t *page = batch->pages[position / TLM_PAGE];
         const size_t at = (size_t)b * stride;
-        TLM_CHECK(TLM_ERR_NUMERIC, store(k + at, job->n_kv_heads, batch->spec->head_dim, false, page + job->kv.k,
-                                         (uint16_t *)(void *)(page + job->kv.ks), slot));
-        TLM_CHECK(TLM_ERR_NUMERIC, store(v + at, job->n_kv_heads, batch->spec->head_dim, true, page + job->kv.v,
+        TLM_CHECK(TLM_ERR_NUMERIC, store(k + at, job->n_kv_heads, batch->spec->head_dim, false, feedback,
+                                         page + job->kv.k, (uint16_t *)(void *)(page + job->kv.ks), slot));
+        TLM_CHECK(TLM_ERR_NUMERIC, store(v + at, job->n_kv_heads, batch->spec->head_dim, true, NULL, page + job->kv.v,
                                          (uint16_t *)(void *)(page + job->kv.vs), slot));
     }
     return TLM_OK;
@@ -181,6 +202,7 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
         batch->k->rope(q + (size_t)b * q_stride, spec->n_heads, spec->head_dim, spec->rope_dims, cs);
         batch->k->rope(k + (size_t)b * kv_stride, layer->n_kv_heads, spec->head_dim, spec->rope_dims, cs);
     }
+    centre_keys(batch, layer, q, k);
 
     attn_job job;
     job.batch = batch;
@@ -190,7 +212,12 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     job.window = layer->window;
     job.stride = q_stride;
     tlm_kv_layout_of(batch->s->kv_type, layer->n_kv_heads, spec->head_dim, &job.kv);
-    TLM_TRY(store_kv(batch, &job, k, v, kv_stride));
+    tlm_weight feedback;
+    const bool fed = layer->k_feedback != TLM_NO_TENSOR;
+    if (fed) {
+        feedback = tlm_model_weight(batch->s->model, layer->k_feedback);
+    }
+    TLM_TRY(store_kv(batch, &job, fed ? &feedback : NULL, k, v, kv_stride));
     TLM_TRY(attention_over_cache(&job));
 
     const tlm_rows mixed = block_input(batch, batch->at.h, batch->at.h, q_dim, layer->attn_sub_norm, TLM_NO_TENSOR);

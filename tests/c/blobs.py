@@ -73,6 +73,10 @@ def tensors(model: ModelSpec, types: tuple[str, ...], rng: np.random.Generator) 
         if len(shape) == 1:
             gain = 0.0 if name.endswith("bias") or ".b" in name else 1.0
             out[name] = quant.quantise("f32", (gain + 0.2 * noise).astype(np.float32))
+        elif name.endswith("k_range"):
+            out[name] = quant.quantise("f32", np.stack([noise[0], np.exp(noise[1])]))
+        elif name.endswith("k_feedback"):
+            out[name] = quant.quantise("q4_0", noise)
         elif name == "pos_embed":
             out[name] = quant.quantise("f32", noise)
         else:

@@ -187,7 +187,7 @@ static void check_attention(const tlm_kernels *ref, const tlm_kernels *k, uint32
             for (uint32_t v = 0; v < 2u; v++) {
                 fill(x, kvh * kd, rows);
                 uint8_t *at = list[t / TLM_PAGE];
-                (void)ref->kv_store[kv_type](x, kvh, kd, v == 1u, at + (v ? a.v : a.k), (uint16_t *)(void *)(at + (v ? a.vs : a.ks)),
+                (void)ref->kv_store[kv_type](x, kvh, kd, v == 1u, NULL, at + (v ? a.v : a.k), (uint16_t *)(void *)(at + (v ? a.vs : a.ks)),
                                              t % TLM_PAGE);
             }
         }

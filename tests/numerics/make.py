@@ -162,7 +162,9 @@ def golden_content() -> BlobContent:
         if part in skip or part == "rope_turns":
             continue
         values = numbers.uniform(int(np.prod(shape))).reshape(shape)
-        kind = quant.NAMES[i % 6] if len(shape) == 2 else "f32"
+        kind = {"k_range": "f32", "k_feedback": "q4_0"}.get(part, quant.NAMES[i % 6] if len(shape) == 2 else "f32")
+        if part == "k_range":
+            values = np.stack([values[0], np.exp2(np.rint(values[1] * 3))])
         tensors[name] = quant.quantise(kind, values + F(1) if "norm" in part else values / F(2))
     return BlobContent(spec=spec, tensors=tensors)
 

@@ -121,11 +121,21 @@ def random_tensors(spec: ModelSpec, rng: np.random.Generator) -> dict[str, QTens
             continue
         if len(shape) == 1:
             tensors[name] = quant.quantise("f32", _vector(part, shape[0], rng))
+        elif part in ("k_range", "k_feedback"):
+            tensors[name] = random_keys(part, shape, rng)
         elif part == "pos_embed":
             tensors[name] = quant.quantise("f32", rng.standard_normal(shape).astype(np.float32))
         else:
             tensors[name] = random_matrix(one_type or str(rng.choice(MATRIX_TYPES)), *shape, rng)
     return tensors
+
+
+def random_keys(part: str, shape: tuple[int, ...], rng: np.random.Generator) -> QTensor:
+    """What evens out the keys: any centre and scale; feedback that now and then runs into the ends of the codes."""
+    noise = rng.standard_normal(shape).astype(np.float32)
+    if part == "k_feedback":
+        return quant.quantise("q4_0", noise * np.float32(rng.choice([0.3, 3])))
+    return quant.quantise("f32", np.stack([noise[0], np.exp(noise[1])]))
 
 
 def _vector(part: str, n: int, rng: np.random.Generator) -> np.ndarray:

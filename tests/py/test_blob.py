@@ -250,6 +250,25 @@ def test_a_newer_minor_version_may_bring_new_sections() -> None:
     assert c_error(with_crc(bytes(data))) == ""
 
 
+def test_key_tensors_that_lie_are_refused_by_both() -> None:
+    """A scale that would blow up or wipe out a channel, and feedback of a type whose values have no bound."""
+    content = next(random_model(s).content for s in range(200) if "layers.0.k_range" in random_model(s).content.tensors)
+    name, data = "layers.0.k_range", writer.build(content)
+    scale = content.tensors[name].codes[1, 0].astype("<f4").tobytes()
+    at = data.index(scale, data.index(content.tensors[name].codes[0, :1].astype("<f4").tobytes()))
+    for value in (0.0, -1.0, 2.0**-21, 2.0**21, 1e38):
+        bad = with_crc(data[:at] + struct.pack("<f", value) + data[at + 4 :])
+        assert not python_accepts(bad)
+        assert c_error(bad) == "TLM_ERR_WEIGHTS"
+    for value in (2.0**-20, 2.0**20):
+        assert python_accepts(good := with_crc(data[:at] + struct.pack("<f", value) + data[at + 4 :]))
+        assert c_error(good) == ""
+    shape = content.spec.head_dim, content.spec.head_dim * content.spec.layers[0].n_kv_heads
+    floats = {"layers.0.k_feedback": quant.quantise("f32", np.ones(shape, np.float32))}
+    with pytest.raises(BlobError, match="k_feedback can not be of type f32"):
+        writer.build(dataclasses.replace(content, tensors=content.tensors | floats))
+
+
 # ---- the writer ----------------------------------------------------------------------------------
 
 

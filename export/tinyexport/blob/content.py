@@ -16,6 +16,7 @@ from ..quant import QTensor
 from ..spec import LAYER_TENSORS, LayerSpec, ModelSpec, layer_name, tensor_names
 from .schema import (
     CHAT_FIXED_STRINGS,
+    KEY_SCALE_MAX,
     MAX_CONTEXT,
     MAX_DIM,
     MAX_HEAD_DIM,
@@ -35,6 +36,7 @@ MAX_REPLY = MAX_CONTEXT
 TERNARY = (TensorType.T2, TensorType.T1)
 MATRICES = frozenset(("tok_embed", "head", "wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down"))
 REQUIRED = MATRICES | {"pos_embed"}
+VECTORS = {"k_feedback": TensorType.Q4_0}  # types of what is no matrix, where it is not f32
 _DAMAGED = "export the checkpoint again"
 
 
@@ -177,13 +179,15 @@ def _check_tensors(content: BlobContent) -> None:
 def _check_tensor(name: str, part: str, shape: tuple[int, ...], t: QTensor) -> None:
     if (t.rows, t.cols) != (shape if len(shape) == 2 else (1, *shape)):
         raise fail(f"{name} is [{t.rows}, {t.cols}], not {list(shape)}")
-    if t.kind is TensorType.U32 or (part not in MATRICES and t.kind is not TensorType.F32):
+    if t.kind is TensorType.U32 or (part not in MATRICES and t.kind is not VECTORS.get(part, TensorType.F32)):
         raise fail(f"{name} can not be of type {t.kind.name.lower()}")
     if t.kind in TERNARY:
         if math.copysign(1.0, t.scale) < 0 or not _stored(t.scale) < math.inf:
             raise fail(f"the scale of {name} is negative or not finite")
         if t.cols > MAX_TERNARY_COLS:
             raise fail(f"{name} has more than {MAX_TERNARY_COLS} columns")
+    elif part == "k_range" and not ((t.codes[1] >= 1 / KEY_SCALE_MAX) & (t.codes[1] <= KEY_SCALE_MAX)).all():
+        raise fail(f"a scale of {name} is out of its range")
     elif t.scale != 1.0:
         raise fail(f"{name} has a scale of its own, which its type does not have")
 

@@ -35,6 +35,7 @@ MAX_HEADS = 1024
 MAX_HEAD_DIM = 1024
 MAX_VOCAB = 1 << 20
 MAX_CONTEXT = 1 << 20
+KEY_SCALE_MAX = 1 << 20  # scales of cached keys lie within 1/this..this
 MAX_TERNARY_COLS = 65536  # int32 sums stay exact in float products (NUMERICS rule 8)
 
 
@@ -319,6 +320,8 @@ LAYER = Record(
                 ("bq", "f32 [1, rows of wq], or none"),
                 ("wk", "[n_kv_heads*head_dim, dim]"),
                 ("bk", "f32 [1, rows of wk], or none"),
+                ("k_range", "f32 [2, rows of wk]: centre and scale of cached keys (NUMERICS rule 12), or none"),
+                ("k_feedback", "q4_0 [head_dim, rows of wk]: rounding of an i4 cache (NUMERICS rule 15), or none"),
                 ("wv", "[n_kv_heads*head_dim, dim]"),
                 ("bv", "f32 [1, rows of wv], or none"),
                 ("attn_sub_norm", "f32 [1, n_heads*head_dim], norm before wo, or none"),
@@ -405,5 +408,6 @@ CONSTANTS = {
     "MAX_VOCAB": MAX_VOCAB,
     "MAX_CONTEXT": MAX_CONTEXT,
     "MAX_TERNARY_COLS": MAX_TERNARY_COLS,
+    "KEY_SCALE_MAX": KEY_SCALE_MAX,
     "CHAT_FIXED_STRINGS": CHAT_FIXED_STRINGS,
 }

@@ -1,10 +1,13 @@
 """Keys and values that a 4-bit cache holds better: the same function, its channels evened out.
 
 The cache keeps one scale for all channels of a position (NUMERICS rule 15), so the widest channel sets the step of
-every other one. Three folds change what is cached and nothing of what is computed: key channels divided by what the
+every other one. Three things change what is cached and nothing of what is computed: key channels divided by what the
 queries are multiplied with; values likewise, undone in the output projection; and a constant taken off the keys (the
-softmax does not see it, where positions are not rotated in) and off the values (attention weights sum to one, so it
-returns through the output bias).
+softmax does not see it) and off the values (attention weights sum to one, so it returns through the output bias). They
+are folded into the weights, except for keys that are rotated first: those have `k_range`.
+
+What is left of the error is turned to where queries rarely look: the dimensions of a key are rounded one after the
+other, each for the errors of those before it (`k_feedback`).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _FLOATS = (TensorType.F32, TensorType.F16)
 _POWERS = (1, 2, 4, 8, 16)
 _SWEEPS = 60
 _MAX_FACTOR = 16.0
+_DAMP = 1e-3  # of the mean second moment of the queries
 _MAX_ROWS = 2048  # positions that the search looks at
 
 
@@ -45,7 +49,7 @@ def smooth(checkpoint: Checkpoint, tensors: Mapping[str, QTensor], ids: np.ndarr
         attention = forward.attention(i, x, linear)
         h = seen[layer_name(i, "wk")].reshape(*ids.shape, -1)
         heads = {part: _thinned(forward.heads(i, part, h, linear)) for part in "qkv"}
-        _fold_keys(spec, i, out, heads["q"], heads["k"])
+        _fit_keys(spec, i, out, heads["q"], heads["k"])
         _fold_values(spec, i, out, heads["v"])
         x = x + attention
         x = x + forward.ffn(i, x, linear)
@@ -58,23 +62,46 @@ def _thinned(y: np.ndarray) -> np.ndarray:
     return flat[:: -(-len(flat) // _MAX_ROWS)]
 
 
-def _fold_keys(spec: ModelSpec, i: int, tensors: dict[str, QTensor], q: np.ndarray, k: np.ndarray) -> None:
-    wq, wk = layer_name(i, "wq"), layer_name(i, "wk")
-    if not all(tensors[name].kind in (*_PER_BLOCK, *_FLOATS) for name in (wq, wk)):
-        return
-    if spec.rope_dims == 0:
-        centre = _centre(k)
-        _add_bias(tensors, layer_name(i, "bk"), -centre)
-        k = k - centre
+def _fit_keys(spec: ModelSpec, i: int, tensors: dict[str, QTensor], q: np.ndarray, k: np.ndarray) -> None:
     group = q.shape[1] // k.shape[1]
-    weight = (q * q).mean(0).reshape(-1, group, spec.head_dim).sum(1).reshape(-1)
-    scales = even_out(k, weight, _rope_ties(spec, k.shape[1]))
-    for name, bias, factor in (
-        (wk, "bk", 1 / scales),
-        (wq, "bq", np.repeat(scales.reshape(-1, spec.head_dim), group, axis=0).reshape(-1)),
-    ):
-        tensors[name] = scale_rows(tensors[name], factor)
-        _scale_bias(tensors, layer_name(i, bias), factor)
+    centre = _centre(k)
+    metric = _moments(q.reshape(len(q), -1, group, spec.head_dim))
+    scales = even_out(k - centre, _triangular(metric)[1].reshape(-1), np.arange(k.shape[1]))
+    q_factor = np.repeat(scales.reshape(-1, spec.head_dim), group, axis=0).reshape(-1)
+    wq, wk = layer_name(i, "wq"), layer_name(i, "wk")
+    if spec.rope_dims == 0 and all(tensors[name].kind in (*_PER_BLOCK, *_FLOATS) for name in (wq, wk)):
+        _add_bias(tensors, layer_name(i, "bk"), -centre)
+        for name, bias, factor in ((wk, "bk", 1 / scales), (wq, "bq", q_factor)):
+            tensors[name] = scale_rows(tensors[name], factor)
+            _scale_bias(tensors, layer_name(i, bias), factor)
+    else:
+        tensors[layer_name(i, "k_range")] = quantise("f32", np.stack([centre, scales]))
+    s = scales.reshape(-1, spec.head_dim)
+    tensors[layer_name(i, "k_feedback")] = feedback(metric * s[:, :, None] * s[:, None, :])
+
+
+def feedback(metric: np.ndarray) -> QTensor:
+    """The tensor `k_feedback`: how rounding a dimension makes up for what rounding did to the dimensions after it.
+
+    `metric` M [heads, head_dim, head_dim] weighs the errors e of a key; e.M.e = sum_d D_d (e_d + sum_i>d L_id e_i)^2,
+    and each of the brackets can be made a plain rounding error.
+    """
+    lower = np.tril(_triangular(metric)[0], -1)
+    return quantise("q4_0", lower.transpose(2, 0, 1).reshape(metric.shape[1], -1).astype(np.float32))
+
+
+def _moments(q: np.ndarray) -> np.ndarray:
+    """Second moments [kv heads, head_dim, head_dim] of the queries [n, kv heads, heads of each, head_dim]."""
+    return np.einsum("nhgi,nhgj->hij", q, q, dtype=np.float64) / len(q)
+
+
+def _triangular(metric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """L [heads, d, d], unit lower, and D [heads, d] of metric = L D L^T, damped."""
+    traces = np.trace(metric, axis1=1, axis2=2) / metric.shape[1]
+    damp = _DAMP * traces + _DAMP**2 * traces.max() + np.finfo(np.float32).tiny
+    root = np.linalg.cholesky(metric + damp[:, None, None] * np.eye(metric.shape[1]))
+    d = np.diagonal(root, axis1=1, axis2=2)
+    return root / d[:, None, :], d * d
 
 
 def _fold_values(spec: ModelSpec, i: int, tensors: dict[str, QTensor], v: np.ndarray) -> None:
@@ -105,14 +132,6 @@ def _centre(x: np.ndarray) -> np.ndarray:
     """The middle of each channel's range, rare ends left out."""
     low, high = np.quantile(x, [0.005, 0.995], axis=0)
     return ((low + high) / 2).astype(np.float32)
-
-
-def _rope_ties(spec: ModelSpec, channels: int) -> np.ndarray:
-    """Group of each key channel: both elements of a rotated pair share their scale."""
-    half = spec.rope_dims // 2
-    at = np.arange(channels)
-    within = at % spec.head_dim
-    return np.where((within >= half) & (within < 2 * half), at - half, at)
 
 
 def even_out(x: np.ndarray, weight: np.ndarray, ties: np.ndarray) -> np.ndarray:

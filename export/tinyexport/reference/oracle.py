@@ -41,7 +41,8 @@ class Oracle:
         self._tensors = content.tensors
         self._turns = rope_turns(self.spec.rope_freqs)
         self._caches = [
-            Cache(kv_type, self.context, layer.n_kv_heads, self.spec.head_dim) for layer in self.spec.layers
+            Cache(kv_type, self.context, layer.n_kv_heads, self.spec.head_dim, self._feedback(i))
+            for i, layer in enumerate(self.spec.layers)
         ]
 
     def rewind(self, position: int) -> None:
@@ -81,6 +82,10 @@ class Oracle:
             self._linears[name] = Linear(self._tensors[name])
         return self._linears[name]
 
+    def _feedback(self, i: int) -> np.ndarray | None:
+        name = layer_name(i, "k_feedback")
+        return self._linear(name).rows(np.arange(self.spec.head_dim)) if name in self._tensors else None
+
     def _vector(self, name: str) -> np.ndarray | None:
         tensor = self._tensors.get(name)
         return None if tensor is None else tensor.codes[0]
@@ -110,6 +115,9 @@ class Oracle:
         v = self._biased(part("wv"), part("bv"), h).reshape(n, -1, head_dim)
         if self.spec.pos_kind is PosKind.ROPE:
             q, k = self._rope(q, positions), self._rope(k, positions)
+        if part("k_range") in self._tensors:
+            centre, scale = self._tensors[part("k_range")].codes.reshape(2, -1, head_dim)
+            q, k = q * np.repeat(scale, self.spec.n_heads // layer.n_kv_heads, axis=0), (k - centre) / scale
         cache = self._caches[i]
         cache.store(int(positions[0]), k, v)
         outs = [attention(q[j], cache, int(t), layer.window, self.spec.attn_scale) for j, t in enumerate(positions)]

@@ -14,8 +14,11 @@ KV_TYPES = ("f32", "f16", "i8", "i4")
 class Cache:
     """Keys and values of one layer: values (f32, f16) or codes (i8, i4), as float32 [context, kv heads, head_dim]."""
 
-    def __init__(self, kv_type: str, context: int, n_kv_heads: int, head_dim: int) -> None:
-        """Zeros; nothing is read before it was stored."""
+    def __init__(
+        self, kv_type: str, context: int, n_kv_heads: int, head_dim: int, feedback: np.ndarray | None = None
+    ) -> None:
+        """Zeros; nothing is read before it was stored. `feedback` [head_dim, channels] belongs to the keys of i4."""
+        self.feedback = feedback if kv_type == "i4" else None
         self.kv_type = kv_type
         self.k = np.zeros((context, n_kv_heads, head_dim), F)
         self.v = np.zeros_like(self.k)
@@ -24,11 +27,11 @@ class Cache:
 
     def store(self, at: int, k: np.ndarray, v: np.ndarray) -> None:
         """Store positions at..at+n, k and v [n, kv heads, head_dim] (rule 15)."""
-        for x, values, scales in ((k, self.k, self.ks), (v, self.v, self.vs)):
+        for x, values, scales, feedback in ((k, self.k, self.ks, self.feedback), (v, self.v, self.vs, None)):
             here = slice(at, at + len(x))
             flat = x.reshape(len(x), -1)
             if self.kv_type in ("i8", "i4"):
-                codes, scales[here] = om.kv_codes(flat, 127 if self.kv_type == "i8" else 7)
+                codes, scales[here] = om.kv_codes(flat, 127 if self.kv_type == "i8" else 7, feedback)
                 values[here] = codes.reshape(x.shape)
             else:
                 values[here] = _as_stored(flat, self.kv_type).reshape(x.shape)

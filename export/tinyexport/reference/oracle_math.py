@@ -190,11 +190,27 @@ def norm(x: np.ndarray, eps: float, layer: bool, g: np.ndarray | None, b: np.nda
     return y if b is None else y + b
 
 
-def kv_codes(x: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rule 15 for i8 (top 127) and i4 (top 7) over the last axis: int32 codes and bfloat16-valued scales."""
+def kv_codes(x: np.ndarray, top: int, feedback: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Rule 15 for i8 (top 127) and i4 (top 7) over the last axis of x [n, channels]: int32 codes, bf16 scales."""
     amax = absmax(x)
     zero = amax < TINY
     s = np.where(zero, ONE, amax) * const("0x1.02040ap-7" if top == 127 else "0x1.24924ap-3")
     s = from_bits((bits(s).astype(np.int64) + 0xFFFF) & 0xFFFF0000)
-    codes = round_codes(np.where(zero[..., None], F(0), x) * (ONE / s)[..., None])
+    steps = np.where(zero[..., None], F(0), x) * (ONE / s)[..., None]
+    codes = round_codes(steps) if feedback is None else fed_codes(steps, feedback)
     return codes, np.where(zero, F(0), s)
+
+
+def fed_codes(steps: np.ndarray, feedback: np.ndarray) -> np.ndarray:
+    """Rule 15 with feedback [head_dim, channels]: int32 codes of steps [n, channels]."""
+    head_dim = len(feedback)
+    heads = steps.reshape(len(steps), -1, head_dim)
+    weights = feedback.reshape(head_dim, -1, head_dim)
+    codes, errors = np.zeros(heads.shape, np.int32), np.zeros(heads.shape, F)
+    for d in reversed(range(head_dim)):
+        t = heads[..., d]
+        for i in range(d + 1, head_dim):
+            t = t + weights[d, :, i] * errors[..., i]
+        codes[..., d] = round_codes(np.clip(t, F(-7), F(7)))
+        errors[..., d] = heads[..., d] - codes[..., d].astype(F)
+    return codes.reshape(steps.shape)
