@@ -73,8 +73,8 @@ typedef void tlm_act_fn(float *g, const float *up, uint32_t n);
 typedef void tlm_add_fn(float *y, const float *x, uint32_t n);
 /* Rule 12 over `heads` heads: cs holds [rope_dims/2] cosines, then as many sines. */
 typedef void tlm_rope_fn(float *x, uint32_t heads, uint32_t head_dim, uint32_t rope_dims, const float *cs);
-/* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). i4 overwrites x; its
- * `feedback`, q4_0 [kd, kvh*kd], may be NULL; the others take no notice of it. false: not finite. */
+/* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). i4 with `feedback`,
+ * q4_0 [kd, kvh*kd] or NULL, overwrites x; the others take no notice of it. false: not finite. */
 typedef bool tlm_kv_store_fn(float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, const tlm_weight *feedback,
                              void *region, uint16_t *scales, uint32_t slot);
 /* Rules 16-18. false: a query or a score that is not finite (rule 3). */

@@ -144,12 +144,12 @@ static void attention(uint32_t kv)
         uint8_t *page = pages[t / TLM_PAGE];
         uint16_t *scales = (void *)(page + 2u * region);
         fill(x, KV_HEADS * DIM, KV_HEADS * DIM);
-        (void)ref.kv_store[kv](x, KV_HEADS, DIM, true, page + region, scales + TLM_PAGE, t % TLM_PAGE);
+        (void)ref.kv_store[kv](x, KV_HEADS, DIM, true, NULL, page + region, scales + TLM_PAGE, t % TLM_PAGE);
         if (t == LAST && (all || k.kv_store[kv] != ref.kv_store[kv])) {
-            COST(, (void)k.kv_store[kv](x, KV_HEADS, DIM, false, page, scales, t % TLM_PAGE), "kv_store_%s/%ux%u", CACHES[kv],
+            COST(, (void)k.kv_store[kv](x, KV_HEADS, DIM, false, NULL, page, scales, t % TLM_PAGE), "kv_store_%s/%ux%u", CACHES[kv],
                   KV_HEADS, DIM);
         } else {
-            (void)ref.kv_store[kv](x, KV_HEADS, DIM, false, page, scales, t % TLM_PAGE);
+            (void)ref.kv_store[kv](x, KV_HEADS, DIM, false, NULL, page, scales, t % TLM_PAGE);
         }
     }
     fill(q, HEADS * DIM, HEADS * DIM);

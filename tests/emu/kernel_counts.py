@@ -39,8 +39,9 @@ def _cases() -> dict[str, str]:
     found["rope/8x16"] = "tlm_k_ref_rope(y, 8, 16, 16, x)"
     for kind in ("f32", "f16", "i8", "i4"):
         at = f"TLM_KV_{kind.upper()}"
-        found[f"kv_store_{kind}/16"] = f"store({at}, tlm_k_ref_kv_store_{kind}, 0, false)"
+        found[f"kv_store_{kind}/16"] = f"store({at}, tlm_k_ref_kv_store_{kind}, 0, false, NULL)"
         found[f"attn_{kind}/2x8x48"] = f"attend({at}, tlm_k_ref_attn_{kind})"
+    found["kv_store_i4_fed/16"] = "store_fed(tlm_k_ref_kv_store_i4)"
     return found
 
 
