@@ -1,4 +1,4 @@
-/* Rule 15: a position's K or V; peak and codes in assembly. Odd shapes go to the reference. */
+/* Rule 15: a position's K or V; peak and codes in assembly. Odd shapes and fed keys go to the reference. */
 #include "tlm_k_s3.h"
 #include "tlm_math.h"
 
@@ -30,20 +30,20 @@ static bool taken(const float *x, uint32_t n_kv_heads, uint32_t head_dim)
     return head_dim % QUAD == 0 && n_kv_heads * head_dim % 16u == 0 && (uintptr_t)x % 16u == 0;
 }
 
-bool tlm_k_s3_kv_store_i8(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
-                          uint16_t *scales, uint32_t slot)
+bool tlm_k_s3_kv_store_i8(float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, const tlm_weight *feedback,
+                          void *region, uint16_t *scales, uint32_t slot)
 {
     if (!taken(x, n_kv_heads, head_dim)) {
-        return tlm_k_ref_kv_store_i8(x, n_kv_heads, head_dim, is_v, region, scales, slot);
+        return tlm_k_ref_kv_store_i8(x, n_kv_heads, head_dim, is_v, feedback, region, scales, slot);
     }
     return store(x, n_kv_heads * head_dim, TLM_KV_INV_127, (int8_t *)region + slot, &scales[slot], tlm_k_s3_store_i8);
 }
 
-bool tlm_k_s3_kv_store_i4(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
-                          uint16_t *scales, uint32_t slot)
+bool tlm_k_s3_kv_store_i4(float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, const tlm_weight *feedback,
+                          void *region, uint16_t *scales, uint32_t slot)
 {
-    if (!taken(x, n_kv_heads, head_dim)) {
-        return tlm_k_ref_kv_store_i4(x, n_kv_heads, head_dim, is_v, region, scales, slot);
+    if (feedback != NULL || !taken(x, n_kv_heads, head_dim)) {
+        return tlm_k_ref_kv_store_i4(x, n_kv_heads, head_dim, is_v, feedback, region, scales, slot);
     }
     return store(x, n_kv_heads * head_dim, TLM_KV_INV_7, (int8_t *)region + slot, &scales[slot], tlm_k_s3_store_i4);
 }
