@@ -2,17 +2,7 @@
 #ifndef TLM_AVX2_H
 #define TLM_AVX2_H
 
-#include <immintrin.h>
-
-#include "tlm_kernels.h"
-#include "tlm_math.h"
-
-/* Full unrolling keeps arrays of vectors in registers. */
-#if defined(__clang__)
-#define TLM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define TLM_UNROLL _Pragma("GCC unroll 32")
-#endif
+#include "../x86.h"
 
 size_t tlm_avx2_repack_bytes(const tlm_weight *w);
 void tlm_avx2_repack(const tlm_weight *w, void *out);
@@ -64,14 +54,6 @@ static inline int32_t tlm_add8(__m256i v)
     m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
     m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1));
     return _mm_cvtsi128_si32(m);
-}
-
-/* The tree of rule 4 over its eight lanes. */
-static inline float tlm_sum8_lanes(__m256 a)
-{
-    const __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); /* a0+a4 .. a3+a7 */
-    const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s)); /* (a0+a4)+(a2+a6), (a1+a5)+(a3+a7) */
-    return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
 
 /* Rule 4 over n >= 1 elements; -0.0 + x is x. */

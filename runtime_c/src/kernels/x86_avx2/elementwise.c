@@ -1,11 +1,6 @@
 /* Norms, activation quantisation, activations and sums on AVX2: lanes are elements. */
 #include "avx2.h"
 
-static inline float root(float x)
-{
-    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
-}
-
 /* sum8 of (x - mean)^2; missing elements are +0.0, added like data (rule 4). */
 static float sum8_squares(const float *x, uint32_t n, float mean)
 {
@@ -38,7 +33,7 @@ void tlm_avx2_norm_rms(const float *x, uint32_t n, float eps, const float *g, co
 {
     const float inv_n = 1.0f / (float)n;
     const float v = sum8_squares(x, n, 0.0f) * inv_n;
-    scale_row(x, n, false, 0.0f, 1.0f / root(v + eps), g, b, y);
+    scale_row(x, n, false, 0.0f, 1.0f / tlm_x86_sqrt(v + eps), g, b, y);
 }
 
 void tlm_avx2_norm_layer(const float *x, uint32_t n, float eps, const float *g, const float *b, float *y)
@@ -46,7 +41,7 @@ void tlm_avx2_norm_layer(const float *x, uint32_t n, float eps, const float *g, 
     const float inv_n = 1.0f / (float)n;
     const float mean = tlm_avx2_sum8(x, n) * inv_n;
     const float v = sum8_squares(x, n, mean) * inv_n;
-    scale_row(x, n, true, mean, 1.0f / root(v + eps), g, b, y);
+    scale_row(x, n, true, mean, 1.0f / tlm_x86_sqrt(v + eps), g, b, y);
 }
 
 void tlm_avx2_add(float *y, const float *x, uint32_t n)
@@ -57,19 +52,6 @@ void tlm_avx2_add(float *y, const float *x, uint32_t n)
 }
 
 /* ---- activation quantisation, rules 5 and 6 ------------------------------------------------------ */
-
-static inline bool inverse(uint32_t top, float floor, float *inv, float *scale)
-{
-    if (top >= TLM_INF_BITS) {
-        return false;
-    }
-    float amax = tlm_float(top);
-    amax = amax < floor ? floor : amax;
-    const bool tiny = amax < TLM_TINY;
-    *inv = tiny ? 0.0f : 127.0f / amax;
-    *scale = tiny ? 0.0f : amax * TLM_INV_127;
-    return true;
-}
 
 static inline __m256i codes8(const float *x, uint32_t left, __m256 inv)
 {
@@ -113,7 +95,7 @@ bool tlm_avx2_quant_block(const float *x, uint32_t n, float floor, int8_t *codes
     for (uint32_t i = 0, k = 0; i < np; i += 32u, k++) {
         const uint32_t here = tlm_min_u32(n - i, 32u);
         float inv;
-        if (!inverse(absmax(x + i, here), floor, &inv, &scales[k])) {
+        if (!tlm_x86_inverse(absmax(x + i, here), floor, &inv, &scales[k])) {
             return false;
         }
         sums[k] = code_block(x + i, here, np - i > 16u, inv, codes + i);
@@ -125,7 +107,7 @@ bool tlm_avx2_quant_vector(const float *x, uint32_t n, float floor, int8_t *code
 {
     const uint32_t np = tlm_padded(n);
     float inv;
-    if (!inverse(absmax(x, n), floor, &inv, &scales[0])) {
+    if (!tlm_x86_inverse(absmax(x, n), floor, &inv, &scales[0])) {
         return false;
     }
     for (uint32_t i = 0, k = 0; i < np; i += 32u, k++) {

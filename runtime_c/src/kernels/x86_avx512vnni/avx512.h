@@ -4,17 +4,7 @@
 #ifndef TLM_AVX512_H
 #define TLM_AVX512_H
 
-#include <immintrin.h>
-
-#include "tlm_kernels.h"
-#include "tlm_math.h"
-
-/* Full unrolling keeps arrays of vectors in registers. */
-#if defined(__clang__)
-#define TLM_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define TLM_UNROLL _Pragma("GCC unroll 32")
-#endif
+#include "../x86.h"
 
 size_t tlm_avx512_repack_bytes(const tlm_weight *w);
 void tlm_avx512_repack(const tlm_weight *w, void *out);
@@ -45,11 +35,11 @@ static inline __m512i tlm_magnitude16(__m512 x)
 /* Rule 13 on 16 lanes. */
 static inline __m512 tlm_exp16(__m512 x)
 {
-    const __m512 magic = _mm512_set1_ps(12582912.0f);
+    const __m512 magic = _mm512_set1_ps(TLM_ROUNDER);
     const __mmask16 zero = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-60.0f), _CMP_LT_OQ);
     x = _mm512_min_ps(x, _mm512_set1_ps(60.0f));
     const __m512 t = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(TLM_LOG2E)), magic);
-    const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_set1_epi32(0x4B400000));
+    const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_set1_epi32((int32_t)TLM_ROUNDER_BITS));
     const __m512 nf = _mm512_sub_ps(t, magic);
     __m512 r = _mm512_sub_ps(x, _mm512_mul_ps(nf, _mm512_set1_ps(TLM_LN2_HI)));
     r = _mm512_sub_ps(r, _mm512_mul_ps(nf, _mm512_set1_ps(TLM_LN2_LO)));
@@ -69,14 +59,6 @@ static inline __m512 tlm_sigmoid16(__m512 x)
     const __m512 one = _mm512_set1_ps(1.0f);
     const __m512 negated = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MIN)));
     return _mm512_div_ps(one, _mm512_add_ps(one, tlm_exp16(negated)));
-}
-
-/* The tree of rule 4 over its eight lanes. */
-static inline float tlm_sum8_lanes(__m256 a)
-{
-    const __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); /* a0+a4 .. a3+a7 */
-    const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s)); /* (a0+a4)+(a2+a6), (a1+a5)+(a3+a7) */
-    return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
 
 /* Rule 4 over any n >= 1 elements: eight running lanes, what is missing of the last eight is +0.0. */

@@ -16,11 +16,6 @@ static inline float sum8_squares(const float *x, uint32_t n, float mean)
     return tlm_sum8_lanes(acc);
 }
 
-static inline float root(float x)
-{
-    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
-}
-
 /* y = ((x - mean) * r) * g, then + b; zero up to np. `mean` is 0 with `centred` false: then x is taken as it is. */
 static inline __attribute__((always_inline)) void scale_row(const float *x, uint32_t n, bool centred, float mean, float r,
                                                            const float *g, const float *b, float *y)
@@ -41,7 +36,7 @@ void tlm_avx512_norm_rms(const float *x, uint32_t n, float eps, const float *g, 
 {
     const float inv_n = 1.0f / (float)n;
     const float v = sum8_squares(x, n, 0.0f) * inv_n;
-    scale_row(x, n, false, 0.0f, 1.0f / root(v + eps), g, b, y);
+    scale_row(x, n, false, 0.0f, 1.0f / tlm_x86_sqrt(v + eps), g, b, y);
 }
 
 void tlm_avx512_norm_layer(const float *x, uint32_t n, float eps, const float *g, const float *b, float *y)
@@ -49,7 +44,7 @@ void tlm_avx512_norm_layer(const float *x, uint32_t n, float eps, const float *g
     const float inv_n = 1.0f / (float)n;
     const float mean = tlm_avx512_sum8(x, n) * inv_n;
     const float v = sum8_squares(x, n, mean) * inv_n;
-    scale_row(x, n, true, mean, 1.0f / root(v + eps), g, b, y);
+    scale_row(x, n, true, mean, 1.0f / tlm_x86_sqrt(v + eps), g, b, y);
 }
 
 void tlm_avx512_add(float *y, const float *x, uint32_t n)
@@ -82,19 +77,6 @@ static inline int32_t code_block(const float *x, uint32_t n, uint32_t np, __m512
     return _mm512_reduce_add_epi32(_mm512_add_epi32(lo, hi));
 }
 
-static inline bool block_inverse(uint32_t a, float floor, float *inv, float *scale)
-{
-    if (a >= TLM_INF_BITS) {
-        return false;
-    }
-    float amax = tlm_float(a);
-    amax = amax < floor ? floor : amax;
-    const bool tiny = amax < TLM_TINY;
-    *inv = tiny ? 0.0f : 127.0f / amax;
-    *scale = tiny ? 0.0f : amax * TLM_INV_127;
-    return true;
-}
-
 bool tlm_avx512_quant_block(const float *x, uint32_t n, float floor, int8_t *codes, float *scales, int32_t *sums)
 {
     const uint32_t np = (n + 15u) & ~15u;
@@ -105,7 +87,7 @@ bool tlm_avx512_quant_block(const float *x, uint32_t n, float floor, int8_t *cod
             m = _mm512_max_epu32(m, tlm_magnitude16(_mm512_maskz_loadu_ps(tlm_tail16(here - 16u), x + i + 16)));
         }
         float inv;
-        if (!block_inverse(_mm512_reduce_max_epu32(m), floor, &inv, &scales[k])) {
+        if (!tlm_x86_inverse(_mm512_reduce_max_epu32(m), floor, &inv, &scales[k])) {
             return false;
         }
         sums[k] = code_block(x + i, here, wide, _mm512_set1_ps(inv), codes + i);
@@ -121,7 +103,7 @@ bool tlm_avx512_quant_vector(const float *x, uint32_t n, float floor, int8_t *co
         m = _mm512_max_epu32(m, tlm_magnitude16(_mm512_maskz_loadu_ps(tlm_tail16(n - i), x + i)));
     }
     float inv;
-    if (!block_inverse(_mm512_reduce_max_epu32(m), floor, &inv, &scales[0])) {
+    if (!tlm_x86_inverse(_mm512_reduce_max_epu32(m), floor, &inv, &scales[0])) {
         return false;
     }
     for (uint32_t i = 0, k = 0; i < np; i += 32u, k++) {
