@@ -65,7 +65,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "decode_end": (_SIZE, [_VOID, _VOID, _SIZE]),
     "decode_pending": (_U32, [_VOID]),
     "need": (c.c_int32, [_VOID, c.POINTER(Options), _VOID]),
-    "place": (c.c_int32, [_VOID, c.POINTER(Options), _VOID, _U32, _U32, _VOID, _VOID, _VOID]),
+    "place": (c.c_int32, [_VOID, c.POINTER(Options), _VOID, _U32, _U32, _VOID, _VOID, _VOID, _U32]),
     "session_new": (_VOID, [_VOID, c.POINTER(Options), _VOID, _VOID]),
     "session_free": (None, [_VOID]),
     "eval": (c.c_int32, [_VOID, _VOID, _U32, _VOID, _VOID]),

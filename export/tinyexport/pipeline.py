@@ -61,6 +61,8 @@ class QuantizeOptions:
     max_tokens: int | None = None
     calibrate: Path | None = None
     kv_smooth: Path | None = None
+    head: str | None = None
+    head_text: Path | None = None
     licence: str | None = None
     name: str | None = None
     confidence: str | None = None
@@ -242,12 +244,20 @@ def make_content(source: Source, options: QuantizeOptions, progress: Progress = 
         from . import calibrate
 
         tensors = calibrate.smooth_kv(checkpoint, source.tokenizer, tensors, read_text(options.kv_smooth))
+    spec, head = checkpoint.spec, None
+    if options.head == "certified" and options.head_text is not None:
+        from . import calibrate
+
+        head = calibrate.certify_head(checkpoint, source.tokenizer, tensors, read_text(options.head_text))
+        spec = dataclasses.replace(spec, tied=False)
+        tensors = {name: t for name, t in tensors.items() if name not in ("head", "head_bias")}
     content = BlobContent(
-        spec=checkpoint.spec,
+        spec=spec,
         tensors=tensors,
         tokenizer=source.tokenizer.pack(),
         chat=chat_spec(source.talk, bool(checkpoint.facts["bos"].value), stop_ids(source)),
         info=blob_info(source, policy, options),
+        head=head,
     )
     if not options.force and untrained_ternary(checkpoint, policy):
         refuse_lossy_ternary(content, checkpoint)
@@ -283,17 +293,23 @@ def refuse_lossy_ternary(content: BlobContent, checkpoint: Checkpoint) -> None:
 def float_tensors(content: BlobContent) -> dict[str, np.ndarray]:
     """The float32 values that a blob's tensors stand for, in the shapes of `spec.tensor_names`."""
     shapes = dict(tensor_names(content.spec))
-    return {name: t.dequantise().reshape(shapes[name]) for name, t in content.tensors.items() if t.kind.name != "U32"}
+    values = {name: t.dequantise().reshape(shapes[name]) for name, t in content.tensors.items() if t.kind.name != "U32"}
+    if content.head is not None:
+        values["head"], values["head_bias"] = content.head.dense()
+    return values
 
 
 def float_content(content: BlobContent) -> BlobContent:
-    """The same model with every packed matrix dequantised to f32 (comparison a2)."""
+    """The same model with every packed matrix dequantised to f32 (comparison a2), a certified head as a plain one."""
     tensors = {
         name: t if t.kind.name == "U32" else quant.quantise("f32", t.dequantise())
         for name, t in content.tensors.items()
         if not name.endswith("k_feedback")  # an i4 cache's alone
     }
-    return dataclasses.replace(content, tensors=tensors)
+    if content.head is not None:
+        rows, bias = content.head.dense()
+        tensors |= {"head": quant.quantise("f32", rows), "head_bias": quant.quantise("f32", bias)}
+    return dataclasses.replace(content, tensors=tensors, head=None)
 
 
 def assumed_warnings(facts: dict[str, Fact]) -> list[str]:

@@ -95,7 +95,19 @@ def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, 
             add(core, name, whole)
         if name in ("tok_embed", "pos_embed"):
             core[board.flash_tier] = core.get(board.flash_tier, Stream()) + Stream(size // max(t.rows, 1))
-    return Traffic(core, head)
+    if content.head is None:
+        return Traffic(core, head)
+    size, weights = content.head.nbytes, content.spec.vocab * content.spec.dim
+    whole = Stream(size, weights, cycles[content.head.stages[0].kind.name.lower()] * weights)
+    return Traffic(core, {board.flash_tier: whole}, certified_bytes(content) / size)
+
+
+def certified_bytes(content: BlobContent) -> int:
+    """Bytes of a certified head that a token reads with the blob's own sampling defaults, as the export measured."""
+    head, chat = content.head, content.chat
+    assert head is not None
+    read = head.greedy_bytes if chat is None or chat.temperature == 0 else head.top40_bytes
+    return read or head.nbytes
 
 
 @dataclass(frozen=True)

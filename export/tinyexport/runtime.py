@@ -156,6 +156,7 @@ class Model:
             _pointer(batches),
             c.byref(count),
             _pointer(pinned),
+            len(names),
         )
         if code and NativeFault(code).name == "TLM_ERR_MEMORY":
             return None

@@ -21,7 +21,7 @@ static tlm_err digest_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t ro
 
 tlm_sink digest_sink(logit_digest *digest)
 {
-    const tlm_sink sink = {digest_rows, digest};
+    const tlm_sink sink = {digest_rows, digest, NULL};
     return sink;
 }
 

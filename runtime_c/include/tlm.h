@@ -71,6 +71,8 @@ typedef struct tlm_model {
     const uint8_t *section[TLM_SECTION_LIMIT]; /* by kind; NULL when absent */
     uint32_t section_bytes[TLM_SECTION_LIMIT];
     const tlm_chat_rec *chat; /* NULL when absent */
+    const tlm_head_rec *head; /* a certified head; NULL when the head is a tensor */
+    uint32_t head_tensor;     /* its first tensor */
 } tlm_model;
 
 /* Validates `bytes` bytes at `blob` completely: O(bytes), reads each byte about twice. `bytes` may exceed
@@ -156,6 +158,10 @@ size_t tlm_pinned(const tlm_session *session, uint32_t tensor); /* bytes of this
 typedef struct tlm_sink {
     tlm_err (*rows)(void *ctx, uint32_t index, uint32_t row0, uint32_t rows, const float *logits);
     void *ctx;
+    /* Set by a sink that only asks for the best tokens; a certified head (BLOB.md) then calls this instead of
+     * `rows`: first with n = 0, then with n tokens in any order, *bar being the logit below which no token matters
+     * any more (-Inf: all do). What is left out is certainly below the last *bar. NULL: every logit is wanted. */
+    tlm_err (*best)(void *ctx, uint32_t index, const uint32_t *ids, const float *logits, uint32_t n, float *bar);
 } tlm_sink;
 
 /* A sink that copies into out[k * stride + id] for the k-th wanted token; stride >= vocab. */

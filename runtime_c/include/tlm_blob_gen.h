@@ -25,6 +25,8 @@
 #define TLM_MAX_CONTEXT 1048576u
 #define TLM_MAX_TERNARY_COLS 65536u
 #define TLM_KEY_SCALE_MAX 1048576u
+#define TLM_MAX_HEAD_STAGES 6u
+#define TLM_HEAD_FIXED_TENSORS 3u
 #define TLM_CHAT_FIXED_STRINGS 3u
 #define TLM_MAX_SPLITS 4u
 #define TLM_MAX_MERGE_DEPTH 64u
@@ -225,8 +227,8 @@ typedef struct tlm_spec_rec {
     uint16_t rope_turns; /* u32 [1, rope_dims/2], or none */
     uint16_t final_norm; /* f32 [1, dim], or none */
     uint16_t final_norm_bias; /* f32 [1, dim], or none */
-    uint16_t head; /* [vocab, dim]; equal to tok_embed when tied */
-    uint16_t head_bias; /* f32 [1, vocab], or none */
+    uint16_t head; /* [vocab, dim]; equal to tok_embed when tied; none beside a HEAD section */
+    uint16_t head_bias; /* f32 [1, vocab], or none; none beside a HEAD section */
     uint16_t reserved_id; /* zero */
 } tlm_spec_rec;
 TLM_BLOB_CHECK(spec_size, sizeof(tlm_spec_rec) == 56u);
@@ -358,6 +360,21 @@ TLM_BLOB_CHECK(chat_min_p, offsetof(tlm_chat_rec, min_p) == 20u);
 TLM_BLOB_CHECK(chat_repeat_penalty, offsetof(tlm_chat_rec, repeat_penalty) == 24u);
 TLM_BLOB_CHECK(chat_repeat_window, offsetof(tlm_chat_rec, repeat_window) == 28u);
 TLM_BLOB_CHECK(chat_max_tokens, offsetof(tlm_chat_rec, max_tokens) == 32u);
+
+/* A certified head (NUMERICS rule 20): its rows in stages of columns, with bounds on the stages not yet read. */
+typedef struct tlm_head_rec {
+    uint32_t n_stages; /* 1..MAX_HEAD_STAGES; q4_0 or q8_0, together dim columns, all but the last 16*k */
+    uint32_t greedy_bytes; /* 64 * lines that a greedy token read on the text of the export, a mean; 0 = unknown */
+    uint32_t top40_bytes; /* likewise for the 40 best tokens */
+    uint32_t reserved[7]; /* zero */
+    float norm_scale[6]; /* norm of a row after stage i <= code * norm_scale[i]; +0 past n_stages - 2 */
+} tlm_head_rec;
+TLM_BLOB_CHECK(head_size, sizeof(tlm_head_rec) == 64u);
+TLM_BLOB_CHECK(head_n_stages, offsetof(tlm_head_rec, n_stages) == 0u);
+TLM_BLOB_CHECK(head_greedy_bytes, offsetof(tlm_head_rec, greedy_bytes) == 4u);
+TLM_BLOB_CHECK(head_top40_bytes, offsetof(tlm_head_rec, top40_bytes) == 8u);
+TLM_BLOB_CHECK(head_reserved, offsetof(tlm_head_rec, reserved) == 12u);
+TLM_BLOB_CHECK(head_norm_scale, offsetof(tlm_head_rec, norm_scale) == 40u);
 
 /* First record of the TOKENIZER section. */
 typedef struct tlm_tok_rec {

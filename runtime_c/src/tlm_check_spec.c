@@ -145,6 +145,10 @@ static bool all_in_order(const tlm_model *m)
         ok = in_order(&m->layers[i], ids_at, (uint32_t)((sizeof *m->layers - ids_at) / sizeof(uint16_t)), &next) && ok;
     }
     ok = in_order(s, offsetof(tlm_spec_rec, final_norm), 2, &next) && ok;
+    if (m->head != NULL) {
+        const bool alone = s->head == TLM_NO_TENSOR && s->head_bias == TLM_NO_TENSOR && m->head_tensor == next;
+        return ok && alone && next + TLM_HEAD_FIXED_TENSORS + m->head->n_stages == m->n_tensors;
+    }
     const bool tied = s->head == s->tok_embed;
     const size_t head_at = tied ? offsetof(tlm_spec_rec, head_bias) : offsetof(tlm_spec_rec, head);
     ok = in_order(s, head_at, tied ? 1 : 2, &next) && ok;
@@ -161,7 +165,9 @@ tlm_err tlm_check_layers(const tlm_model *m)
     TLM_TRY(check_typed(m, s->pos_kind == TLM_POS_KIND_ROPE ? REQUIRED : ABSENT, s->rope_turns, 1, s->rope_dims / 2u,
                         TLM_TENSOR_TYPE_U32));
     TLM_TRY(check_norm(m, s->final_norm, s->final_norm_bias));
-    TLM_TRY(check_linear(m, s->head, s->head_bias, s->vocab, s->dim));
+    if (m->head == NULL) {
+        TLM_TRY(check_linear(m, s->head, s->head_bias, s->vocab, s->dim));
+    }
     for (uint32_t i = 0; i < s->n_layers; i++) {
         TLM_TRY(check_layer(m, &m->layers[i]));
     }

@@ -73,7 +73,7 @@ static void pin_tensor(const tlm_model *model, tlm_arena *arena, uint32_t id, tl
 }
 
 /* Each of these bytes is read once a token, those of the layers once a batch of prefill too: the head comes last. Of the
- * tables of embeddings a token reads a row. */
+ * tables of embeddings a token reads a row. A certified head is left where it is: a search reads little of it. */
 void tlm_pin(tlm_session *s, tlm_arena *arena)
 {
     const tlm_model *model = s->model;
@@ -88,12 +88,15 @@ void tlm_pin(tlm_session *s, tlm_arena *arena)
     for (uint32_t i = 0; i < arena->n; i++) {
         arena->left[i] -= arena->left[i] < READ_AHEAD ? arena->left[i] : READ_AHEAD;
     }
-    for (uint32_t id = 0; id < model->n_tensors; id++) {
+    const uint32_t end = model->head == NULL ? model->n_tensors : model->head_tensor;
+    for (uint32_t id = 0; id < end; id++) {
         if (id != spec->tok_embed && id != spec->pos_embed && id != spec->head) {
             pin_tensor(model, arena, id, &table[id]);
         }
     }
-    pin_tensor(model, arena, spec->head, &table[spec->head]);
+    if (model->head == NULL) {
+        pin_tensor(model, arena, spec->head, &table[spec->head]);
+    }
 }
 
 size_t tlm_pinned(const tlm_session *s, uint32_t id)

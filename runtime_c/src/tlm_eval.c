@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tlm_forward.h"
+#include "tlm_head.h"
 #include "tlm_math.h"
 #include "tlm_model.h"
 
@@ -48,7 +49,7 @@ static tlm_err head_group(const tlm_batch *batch, const uint32_t *picked, uint32
 {
     const tlm_session *s = batch->s;
     const tlm_tensor_rec *w = &s->model->tensors[batch->spec->head];
-    const uint32_t granule = tlm_head_granule(w->type), stride = s->head_rows / n / granule * granule;
+    const uint32_t granule = tlm_head_granule(s->model), stride = s->head_rows / n / granule * granule;
     const tlm_rows rows = head_input(batch, picked, n);
     tlm_input in;
     TLM_CHECK(TLM_ERR_NUMERIC, tlm_linear_input(batch, w->type, 0.0f, &rows, &in));
@@ -65,11 +66,24 @@ static tlm_err head_group(const tlm_batch *batch, const uint32_t *picked, uint32
     return TLM_OK;
 }
 
+/* A certified head reads what the token asks for: one token after the other. */
+static tlm_err certified(const tlm_batch *batch, const uint32_t *picked, uint32_t n, const tlm_sink *sink,
+                         uint32_t index0, tlm_err *heard)
+{
+    for (uint32_t i = 0; i < n && *heard == TLM_OK; i++) {
+        const tlm_rows hidden = head_input(batch, picked + i, 1);
+        TLM_TRY(tlm_certified(batch, &hidden, sink, index0 + picked[i], heard));
+    }
+    return TLM_OK;
+}
+
 tlm_err tlm_head(const tlm_batch *batch, const uint32_t *picked, uint32_t n_picked, const tlm_sink *sink,
                  uint32_t index0, tlm_err *heard)
 {
-    const uint32_t granule = tlm_head_granule(batch->s->model->tensors[batch->spec->head].type);
-    const uint32_t most = batch->s->head_rows / granule;
+    if (batch->s->model->head != NULL) {
+        return certified(batch, picked, n_picked, sink, index0, heard);
+    }
+    const uint32_t most = batch->s->head_rows / tlm_head_granule(batch->s->model);
     for (uint32_t at = 0; at < n_picked && *heard == TLM_OK;) {
         const uint32_t n = tlm_min_u32(most, n_picked - at);
         TLM_TRY(head_group(batch, picked + at, n, sink, index0, heard));
@@ -153,7 +167,7 @@ static tlm_err buffer_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t ro
 
 tlm_sink tlm_buffer_sink_init(tlm_buffer_sink *b, const tlm_model *model, float *out, size_t stride)
 {
-    const tlm_sink sink = {buffer_rows, b};
+    const tlm_sink sink = {buffer_rows, b, NULL};
     memset(b, 0, sizeof *b);
     b->out = out;
     b->stride = stride;

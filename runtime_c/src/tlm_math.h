@@ -57,6 +57,7 @@
 
 #define TLM_ABS_MASK 0x7fffffffu
 #define TLM_INF_BITS 0x7f800000u
+#define TLM_MINUS_INF_BITS 0xff800000u
 #define TLM_TINY 0x1p-100f          /* below: all codes 0, scale 0 */
 #define TLM_CLAMP_FLOOR 1e-5f       /* rule 6, CLAMP */
 #define TLM_INV_127 0x1.020408p-7f  /* rule 5 */

@@ -10,7 +10,7 @@
 #error "blobs are little-endian and read in place"
 #endif
 
-enum { FEATURES = 0 }; /* required features that this runtime has */
+enum { FEATURES = TLM_FEATURE_CERTIFIED_HEAD }; /* required features that this runtime has */
 
 /* CRC-32 of zlib, four bits a step: 64 bytes of table, fast enough for megabytes on a microcontroller. */
 uint32_t tlm_crc32(const uint8_t *data, size_t bytes)
@@ -75,7 +75,6 @@ static tlm_err check_sections(tlm_model *m, const tlm_header_rec *h)
         end = (uint64_t)s->offset + s->bytes;
         TLM_CHECK(TLM_ERR_FORMAT, s->bytes != 0 && end <= m->bytes);
         TLM_CHECK(TLM_ERR_FORMAT, s->kind < TLM_SECTION_LIMIT || h->version_minor > TLM_VERSION_MINOR);
-        TLM_CHECK(TLM_ERR_FORMAT, s->kind != TLM_SECTION_HEAD || (h->required_features & TLM_FEATURE_CERTIFIED_HEAD));
         if (s->kind < TLM_SECTION_LIMIT) {
             m->section[s->kind] = m->blob + s->offset;
             m->section_bytes[s->kind] = s->bytes;
@@ -85,6 +84,8 @@ static tlm_err check_sections(tlm_model *m, const tlm_header_rec *h)
     TLM_CHECK(TLM_ERR_FORMAT, end == m->bytes);
     TLM_CHECK(TLM_ERR_FORMAT, m->section[TLM_SECTION_SPEC] != NULL && m->section[TLM_SECTION_TENSORS] != NULL &&
                                   m->section[TLM_SECTION_DATA] != NULL);
+    TLM_CHECK(TLM_ERR_FORMAT, (m->section[TLM_SECTION_HEAD] != NULL) ==
+                                  ((h->required_features & TLM_FEATURE_CERTIFIED_HEAD) != 0));
     return TLM_OK;
 }
 
@@ -164,6 +165,7 @@ tlm_err tlm_model_open(tlm_model *m, const void *blob, size_t bytes)
     TLM_TRY(check_sections(m, header));
     TLM_TRY(tlm_check_spec(m));
     TLM_TRY(tlm_check_tensors(m));
+    TLM_TRY(tlm_check_head(m));
     TLM_TRY(tlm_check_layers(m));
     TLM_TRY(tlm_check_chat(m));
     TLM_TRY(tlm_check_info(m));

@@ -8,6 +8,7 @@
 /* Steps of tlm_model_open, in order; each may rely on the ones before. */
 tlm_err tlm_check_spec(tlm_model *model);
 tlm_err tlm_check_tensors(tlm_model *model);
+tlm_err tlm_check_head(tlm_model *model);
 tlm_err tlm_check_layers(const tlm_model *model);
 tlm_err tlm_check_values(const tlm_model *model, const tlm_tensor_rec *tensor);
 tlm_err tlm_check_chat(tlm_model *model);

@@ -204,9 +204,25 @@ static tlm_err sampler_rows(void *ctx, uint32_t index, uint32_t row0, uint32_t r
     return TLM_OK;
 }
 
+/* Tokens that a certified head could not leave out, in any order. */
+static tlm_err sampler_best(void *ctx, uint32_t index, const uint32_t *ids, const float *logits, uint32_t n, float *bar)
+{
+    tlm_sampler *s = ctx;
+    if (n == 0) {
+        s->n = 0;
+        s->index = index;
+    }
+    TLM_CHECK(TLM_ERR_ARG, index == s->index);
+    for (uint32_t i = 0; i < n; i++) {
+        TLM_TRY(offer(s, ids[i], logits[i]));
+    }
+    *bar = s->n < s->cap ? tlm_float(TLM_MINUS_INF_BITS) : s->bar;
+    return TLM_OK;
+}
+
 tlm_sink tlm_sampler_sink(tlm_sampler *s)
 {
-    const tlm_sink sink = {sampler_rows, s};
+    const tlm_sink sink = {sampler_rows, s, s->want_all_logprob ? NULL : sampler_best};
     s->n = 0;
     return sink;
 }

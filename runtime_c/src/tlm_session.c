@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "tlm_head.h"
 #include "tlm_math.h"
 #include "tlm_model.h"
 
@@ -24,6 +25,7 @@ static void measure_widths(const tlm_model *model, tlm_widths *w)
         w->inner = tlm_max_u32(w->inner, layer->ffn_kind == TLM_FFN_KIND_GATED ? 2u * ffn : ffn);
         w->codes = tlm_max_u32(w->codes, ffn);
     }
+    w->inner = tlm_max_u32(w->inner, tlm_certified_floats(model)); /* the head comes when the layers are done with it */
     w->blocks = tlm_padded((w->codes + TLM_BLOCK - 1u) / TLM_BLOCK);
 }
 
@@ -75,14 +77,14 @@ static uint64_t page_bytes(const tlm_model *model, uint8_t kv_type)
     return tlm_arena_round(most);
 }
 
-uint32_t tlm_head_granule(uint8_t type)
+uint32_t tlm_head_granule(const tlm_model *model)
 {
-    return type == TLM_TENSOR_TYPE_T1 ? 80u : 16u;
+    return model->head == NULL && model->tensors[model->spec->head].type == TLM_TENSOR_TYPE_T1 ? 80u : 16u;
 }
 
 static uint32_t head_rows(const tlm_model *model, const tlm_config *config)
 {
-    const uint32_t granule = tlm_head_granule(model->tensors[model->spec->head].type);
+    const uint32_t granule = tlm_head_granule(model);
     const uint32_t all = (model->spec->vocab + granule - 1u) / granule * granule;
     const uint32_t asked = config->head_rows == 0 ? all : config->head_rows / granule * granule;
     return tlm_min_u32(all, tlm_max_u32(asked, granule));

@@ -44,7 +44,7 @@ tlm_weight tlm_session_weight(const tlm_session *session, uint32_t id, uint32_t 
 const float *tlm_session_vector(const tlm_session *session, uint32_t id);
 
 /* Rows that a chunk of the head is a multiple of: whole tiles, and 64 bytes of logits. */
-uint32_t tlm_head_granule(uint8_t type);
+uint32_t tlm_head_granule(const tlm_model *model);
 
 /* Runs job on the session's parts, or here when it has one. */
 void tlm_session_run(const tlm_session *session, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg);

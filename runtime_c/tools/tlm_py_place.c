@@ -14,10 +14,10 @@ static uint32_t batches_of(const tlm_session *s, uint32_t prompt, uint32_t *out)
     return n;
 }
 
-/* Bytes of each tensor that lie in a copy, and in which piece. */
-static void pinned_of(const tlm_session *s, const tlm_mem *pieces, uint32_t n, uint64_t *out)
+/* Bytes of each of the first `count` tensors that lie in a copy, and in which piece. */
+static void pinned_of(const tlm_session *s, const tlm_mem *pieces, uint32_t n, uint64_t *out, uint32_t count)
 {
-    for (uint32_t id = 0; id < s->model->n_tensors; id++) {
+    for (uint32_t id = 0; id < count && id < s->model->n_tensors; id++) {
         const uintptr_t at = s->copies == NULL ? 0 : (uintptr_t)s->copies[id].data;
         out[2u * id] = tlm_pinned(s, id);
         for (uint32_t i = 0; i < n; i++) {
@@ -28,9 +28,9 @@ static void pinned_of(const tlm_session *s, const tlm_mem *pieces, uint32_t n, u
     }
 }
 
-/* TLM_ERR_MEMORY when the pieces do not do. batches: [prompt], *n_batches of them are set. pinned: [n_tensors][2]. */
+/* TLM_ERR_MEMORY when the pieces do not do. batches: [prompt], *n_batches of them are set. pinned: [n_pinned][2]. */
 int32_t tlm_py_place(const tlm_py_model *m, const tlm_py_options *o, const uint64_t *sizes, uint32_t n, uint32_t prompt,
-                     uint32_t *batches, uint32_t *n_batches, uint64_t *pinned)
+                     uint32_t *batches, uint32_t *n_batches, uint64_t *pinned, uint32_t n_pinned)
 {
     const tlm_config c = tlm_py_config(&m->model, o);
     tlm_session session;
@@ -48,7 +48,7 @@ int32_t tlm_py_place(const tlm_py_model *m, const tlm_py_options *o, const uint6
     }
     if (err == TLM_OK) {
         *n_batches = batches_of(&session, prompt < c.context ? prompt : c.context, batches);
-        pinned_of(&session, pieces, n, pinned);
+        pinned_of(&session, pieces, n, pinned, n_pinned);
     }
     for (uint32_t i = 0; i < TLM_MAX_PIECES; i++) {
         free(memory[i]);

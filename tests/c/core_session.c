@@ -301,7 +301,7 @@ static void faults(const tlm_model *m)
     enum { N = 20 };
     uint32_t ids[N], stop_at = 2, failed = 0;
     uint8_t want[N] = {0, 0, 1};
-    const tlm_sink stop = {stop_rows, &stop_at};
+    const tlm_sink stop = {stop_rows, &stop_at, NULL};
     for (uint32_t i = 0; i < N; i++) {
         ids[i] = i % m->spec->vocab;
     }

@@ -75,7 +75,7 @@ static void use(const tlm_model *m, uint64_t *seed)
     tlm_need need;
     tlm_session s;
     uint32_t ids[24];
-    const tlm_sink sink = {ignore_rows, NULL};
+    const tlm_sink sink = {ignore_rows, NULL, NULL};
     use_texts(m);
     if (m->section[TLM_SECTION_TOKENIZER] != NULL) {
         use_tokenizer(m, seed);

@@ -6,6 +6,7 @@ large vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from tinyexport import quant
 from tinyexport.blob.content import BlobContent, reading_order
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind, TensorType
+from tinyexport.calibrate.head import Head, certify
 from tinyexport.quant import QTensor
 from tinyexport.spec import OPTIONAL_TENSORS, LayerSpec, ModelSpec
 
@@ -42,6 +44,18 @@ def random_model(seed: int) -> RandomModel:
     n = int(rng.integers(1, min(context, longest) + 1))
     ids = rng.integers(0, spec.vocab, n)
     return RandomModel(seed, content, str(rng.choice(KV_TYPES)), context, ids)
+
+
+def certified(content: BlobContent, rng: np.random.Generator) -> BlobContent:
+    """The same model with a certified head, made for hidden states that this model does not have."""
+    spec = content.spec
+    rows = content.tensors["tok_embed" if spec.tied else "head"].dequantise()
+    bias = content.tensors["head_bias"].dequantise()[0] if "head_bias" in content.tensors else np.zeros(spec.vocab)
+    states = rng.standard_normal((200, spec.dim)).astype(np.float32) * rng.uniform(0.1, 3, spec.dim).astype(np.float32)
+    kind = TensorType(rng.choice([TensorType.Q4_0, TensorType.Q8_0]))
+    head = certify(Head(rows, bias.astype(np.float32), kind), states)
+    tensors = {name: t for name, t in content.tensors.items() if name not in ("head", "head_bias")}
+    return dataclasses.replace(content, spec=dataclasses.replace(spec, tied=False), tensors=tensors, head=head)
 
 
 def random_spec(rng: np.random.Generator) -> ModelSpec:

@@ -16,10 +16,12 @@ from ..quant import QTensor
 from ..spec import LAYER_TENSORS, LayerSpec, ModelSpec, layer_name, tensor_names
 from .schema import (
     CHAT_FIXED_STRINGS,
+    COL_PAD,
     KEY_SCALE_MAX,
     MAX_CONTEXT,
     MAX_DIM,
     MAX_HEAD_DIM,
+    MAX_HEAD_STAGES,
     MAX_HEADS,
     MAX_LAYERS,
     MAX_TERNARY_COLS,
@@ -60,15 +62,58 @@ class ChatSpec:
     max_tokens: int = 256
 
 
+@dataclass(frozen=True, eq=False)
+class CertifiedHead:
+    """The HEAD section and its tensors: the rows of the output head in stages of columns (NUMERICS rule 20).
+
+    Rows of the stages and elements of the arrays stand in stored order; `ids` names the token of each. `greedy_bytes`
+    and `top40_bytes` are what the export measured, 0 where it did not.
+    """
+
+    rotation: QTensor
+    offset: QTensor
+    centre: QTensor
+    stages: tuple[QTensor, ...]
+    ids: np.ndarray  # uint32 [vocab]
+    bias: np.ndarray  # float16 [vocab]
+    norms: np.ndarray  # uint8 [stages - 1, vocab]
+    norm_scale: np.ndarray  # float32 [stages - 1]
+    greedy_bytes: int = 0
+    top40_bytes: int = 0
+
+    @property
+    def tensors(self) -> tuple[QTensor, ...]:
+        """In the order of their records."""
+        return (self.rotation, self.offset, self.centre, *self.stages)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors and of the section's arrays."""
+        arrays = self.ids.nbytes + self.bias.nbytes + self.norms.nbytes
+        return sum(t.nbytes for t in self.tensors) + arrays
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """The head as float32 rows [vocab, dim] and biases [vocab] in id order; equal but for rounding."""
+        parts = np.concatenate([t.dequantise() for t in self.stages], axis=1).astype(np.float64)
+        rows = parts @ self.rotation.dequantise() + self.centre.codes
+        bias = self.bias + parts @ self.offset.codes[0]
+        order = np.argsort(self.ids)
+        return rows[order].astype(np.float32), bias[order].astype(np.float32)
+
+
 @dataclass(frozen=True)
 class BlobContent:
-    """A whole blob. `tensors` are keyed by the names of `spec.tensor_names`; vectors are f32 with one row."""
+    """A whole blob. `tensors` are keyed by the names of `spec.tensor_names`; vectors are f32 with one row.
+
+    With a certified head the spec is not tied, and `tensors` holds neither `head` nor `head_bias`.
+    """
 
     spec: ModelSpec
     tensors: dict[str, QTensor]
     tokenizer: bytes | None = None
     chat: ChatSpec | None = None
     info: dict[str, str] = field(default_factory=dict)
+    head: CertifiedHead | None = None
 
 
 def rope_turns(freqs: tuple[float, ...]) -> np.ndarray:
@@ -163,8 +208,12 @@ def _check_layer(layer: LayerSpec, n_heads: int) -> None:
 
 def _check_tensors(content: BlobContent) -> None:
     left = dict(content.tensors)
+    if content.head is not None:
+        _check_certified(content)
     for name, shape in tensor_names(content.spec):
         part = name.rpartition(".")[2]
+        if content.head is not None and part in ("head", "head_bias"):
+            continue
         tensor = left.pop(name, None)
         if tensor is None:
             if part in REQUIRED:
@@ -190,6 +239,44 @@ def _check_tensor(name: str, part: str, shape: tuple[int, ...], t: QTensor) -> N
         raise fail(f"a scale of {name} is out of its range")
     elif t.scale != 1.0:
         raise fail(f"{name} has a scale of its own, which its type does not have")
+
+
+def _check_certified(content: BlobContent) -> None:
+    head, spec = content.head, content.spec
+    assert head is not None
+    if spec.tied:
+        raise fail("a certified head can not be tied to the embedding")
+    _within("the number of stages of the head", len(head.stages), MAX_HEAD_STAGES)
+    _check_tensor("rotation", "head", (spec.dim, spec.dim), head.rotation)
+    for name, vector in (("offset", head.offset), ("centre", head.centre)):
+        _check_tensor(name, name, (spec.dim,), vector)
+    for k, t in enumerate(head.stages):
+        if t.kind not in (TensorType.Q4_0, TensorType.Q8_0) or t.rows != spec.vocab:
+            raise fail(f"stage {k} of the head has the wrong type or shape")
+        if t.cols % COL_PAD and t is not head.stages[-1]:
+            raise fail(f"stage {k} of the head has {t.cols} columns")
+    if sum(t.cols for t in head.stages) != spec.dim:
+        raise fail("the stages of the head have not as many columns as the model is wide")
+    if not np.isfinite(head.bias).all():
+        raise fail("a bias of the head is not finite")
+    if not np.array_equal(np.sort(head.ids), np.arange(spec.vocab)):
+        raise fail("the head does not hold each token once")
+    if not ((head.norm_scale >= 0) & np.isfinite(head.norm_scale)).all():
+        raise fail("a norm scale of the head is negative or not finite")
+    if not norms_cover(head):
+        raise fail("a norm of the head is smaller than its row")
+
+
+def norms_cover(head: CertifiedHead) -> bool:
+    """Whether each stored norm, squared, is at least the squares that later stages hold of its row, with room."""
+    dim = sum(t.cols for t in head.stages)
+    squares = np.zeros(len(head.ids))
+    for k in range(len(head.stages) - 1, 0, -1):
+        squares += (head.stages[k].dequantise().astype(np.float64) ** 2).sum(1)
+        norm = head.norms[k - 1] * head.norm_scale[k - 1].astype(np.float64)
+        if (norm**2 < squares * (1 + (dim + 64) * 2.0**-22)).any():
+            return False
+    return True
 
 
 def _check_bias(name: str, part: str, content: BlobContent) -> None:

@@ -13,13 +13,14 @@ from .. import quant
 from ..errors import BlobError, QuantError
 from ..quant import QTensor
 from ..spec import LAYER_TENSORS, MODEL_TENSORS, LayerSpec, ModelSpec, layer_name
-from . import schema
+from . import head, schema
 from .content import TERNARY, BlobContent, ChatSpec, check, fail, reading_order, rope_freqs
 from .schema import (
     ALIGN,
     NO_TENSOR,
     Act,
     ChatKind,
+    Feature,
     FfnKind,
     InputQuant,
     NormKind,
@@ -30,8 +31,7 @@ from .schema import (
     round_up,
 )
 
-_KNOWN_SECTIONS = frozenset(Section) - {Section.HEAD}
-_KNOWN_FEATURES = 0
+_KNOWN_FEATURES = Feature.CERTIFIED_HEAD
 _Kind = TypeVar("_Kind", bound=int)
 
 
@@ -43,6 +43,11 @@ def read(data: bytes) -> BlobContent:
         if kind not in sections:
             raise fail(f"the section {kind.name} is missing")
     tensors = _tensors(blob, sections)
+    certified = None
+    if Section.HEAD in sections:
+        vocab = _record(schema.SPEC, _bytes(blob, sections[Section.SPEC]))["vocab"]
+        certified = head.unpack(_bytes(blob, sections[Section.HEAD]), tensors, vocab)
+        tensors = tensors[: len(tensors) - len(certified.tensors)]
     spec, named = _spec(_bytes(blob, sections[Section.SPEC]), tensors)
     content = BlobContent(
         spec=spec,
@@ -50,6 +55,7 @@ def read(data: bytes) -> BlobContent:
         tokenizer=_bytes(blob, sections[Section.TOKENIZER]) if Section.TOKENIZER in sections else None,
         chat=_chat(_bytes(blob, sections[Section.CHAT])) if Section.CHAT in sections else None,
         info=_info(_bytes(blob, sections[Section.INFO])) if Section.INFO in sections else {},
+        head=certified,
     )
     check(content)
     return content
@@ -112,12 +118,14 @@ def _sections(blob: bytes, header: dict[str, Any]) -> dict[Section, tuple[int, i
         if any(blob[end:at]):
             raise fail("a gap between sections is not zero")
         last_kind, end = kind, at + size
-        if kind in _KNOWN_SECTIONS:
+        if kind in list(Section):
             found[Section(kind)] = (at, size)
-        elif header["version_minor"] <= schema.VERSION_MINOR or kind == Section.HEAD:
+        elif header["version_minor"] <= schema.VERSION_MINOR:
             raise fail(f"{kind} is no known kind of section")
     if end != len(blob):
         raise fail("the last section does not end the blob")
+    if (Section.HEAD in found) is not bool(header["required_features"] & Feature.CERTIFIED_HEAD):
+        raise fail("the certified head is missing, or there without its feature")
     return found
 
 

@@ -37,6 +37,7 @@ MAX_VOCAB = 1 << 20
 MAX_CONTEXT = 1 << 20
 KEY_SCALE_MAX = 1 << 20  # scales of cached keys lie within 1/this..this
 MAX_TERNARY_COLS = 65536  # int32 sums stay exact in float products (NUMERICS rule 8)
+MAX_HEAD_STAGES = 6
 
 
 class Section(enum.IntEnum):
@@ -48,7 +49,7 @@ class Section(enum.IntEnum):
     TOKENIZER = 4  # see `schema_tok.py`
     CHAT = 5  # one `chat` record, stop ids, strings
     INFO = 6  # key NUL value NUL ... (UTF-8), keys ascending: name, arch, licence, facts...
-    HEAD = 7  # certified head (required feature CERTIFIED_HEAD)
+    HEAD = 7  # one `head` record, then ids, biases and norms of the rows (required feature CERTIFIED_HEAD)
 
 
 class Feature(enum.IntFlag):
@@ -295,8 +296,8 @@ SPEC = Record(
                 ("rope_turns", "u32 [1, rope_dims/2], or none"),
                 ("final_norm", "f32 [1, dim], or none"),
                 ("final_norm_bias", "f32 [1, dim], or none"),
-                ("head", "[vocab, dim]; equal to tok_embed when tied"),
-                ("head_bias", "f32 [1, vocab], or none"),
+                ("head", "[vocab, dim]; equal to tok_embed when tied; none beside a HEAD section"),
+                ("head_bias", "f32 [1, vocab], or none; none beside a HEAD section"),
                 ("reserved_id", "zero"),
             )
         ),
@@ -374,12 +375,30 @@ CHAT = Record(
     ),
 )
 
+# Rows stand in the order in which a search meets them, and are counted up to a multiple of 8. After the record, each on
+# the next multiple of 64 and zero up to there: ids u32 (pads: NO_TOKEN), biases f16, then for each stage but the last
+# the norms u8 of what the later stages hold of a row. Its tensors follow all others in TENSORS, in this order.
+HEAD_TENSORS = ("rotation", "offset", "centre")  # [dim, dim], f32 [1, dim], f32 [1, dim]; then the stages [vocab, cols]
+HEAD = Record(
+    "head",
+    "A certified head (NUMERICS rule 20): its rows in stages of columns, with bounds on the stages not yet read.",
+    (
+        Field("n_stages", "u32", "1..MAX_HEAD_STAGES; q4_0 or q8_0, together dim columns, all but the last 16*k"),
+        Field(
+            "greedy_bytes", "u32", "64 * lines that a greedy token read on the text of the export, a mean; 0 = unknown"
+        ),
+        Field("top40_bytes", "u32", "likewise for the 40 best tokens"),
+        Field("reserved", "u32", "zero", 7),
+        Field("norm_scale", "f32", "norm of a row after stage i <= code * norm_scale[i]; +0 past n_stages - 2", 6),
+    ),
+)
+
 # The first strings of the CHAT section, in this order; stop strings follow. Special tokens written
 # in these three are matched as special tokens, those in the user's own text are not.
 CHAT_STRINGS = ("user_prefix", "reply_prefix", "turn_end")
 CHAT_FIXED_STRINGS = len(CHAT_STRINGS)
 
-RECORDS = (HEADER, SECTION, SPEC, LAYER, TENSOR, CHAT)
+RECORDS = (HEADER, SECTION, SPEC, LAYER, TENSOR, CHAT, HEAD)
 ENUMS: tuple[type[enum.IntEnum] | type[enum.IntFlag], ...] = (
     Section,
     Feature,
@@ -409,5 +428,7 @@ CONSTANTS = {
     "MAX_CONTEXT": MAX_CONTEXT,
     "MAX_TERNARY_COLS": MAX_TERNARY_COLS,
     "KEY_SCALE_MAX": KEY_SCALE_MAX,
+    "MAX_HEAD_STAGES": MAX_HEAD_STAGES,
+    "HEAD_FIXED_TENSORS": len(HEAD_TENSORS),
     "CHAT_FIXED_STRINGS": CHAT_FIXED_STRINGS,
 }

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..quant import QTensor
 from ..spec import LAYER_TENSORS, MODEL_TENSORS, LayerSpec, ModelSpec, layer_name
-from . import schema
+from . import head, schema
 from .content import BlobContent, ChatSpec, check, fail, reading_order, rope_turns
-from .schema import ALIGN, NO_TENSOR, Section, TensorType, round_up
+from .schema import ALIGN, NO_TENSOR, Feature, Section, TensorType, round_up
 
 __all__ = ["BlobContent", "ChatSpec", "build", "stored_tensors", "write"]
 
@@ -25,10 +25,12 @@ def build(content: BlobContent) -> bytes:
     stored = stored_tensors(content)
     ids = {name: i for i, name in enumerate(stored)}
     sections: list[tuple[Section, bytes]] = [(Section.SPEC, _pack_spec(content.spec, ids))]
-    at = _first_section(3 + sum(part is not None for part in (content.tokenizer, content.chat, content.info or None)))
+    optional = (content.tokenizer, content.chat, content.info or None, content.head)
+    at = _first_section(3 + sum(part is not None for part in optional))
     tensors_at = round_up(at + len(sections[0][1]), ALIGN)
-    data_at = round_up(tensors_at + schema.TENSOR.size * len(stored), ALIGN)
-    records, data = _pack_tensors(stored.values(), data_at)
+    tensors = [*stored.values(), *(content.head.tensors if content.head is not None else ())]
+    data_at = round_up(tensors_at + schema.TENSOR.size * len(tensors), ALIGN)
+    records, data = _pack_tensors(tensors, data_at)
     sections += [(Section.TENSORS, records), (Section.DATA, data)]
     if content.tokenizer is not None:
         sections.append((Section.TOKENIZER, content.tokenizer))
@@ -36,6 +38,8 @@ def build(content: BlobContent) -> bytes:
         sections.append((Section.CHAT, _pack_chat(content.chat)))
     if content.info:
         sections.append((Section.INFO, _pack_info(content.info)))
+    if content.head is not None:
+        sections.append((Section.HEAD, head.pack(content.head)))
     return _assemble(sections)
 
 
@@ -78,9 +82,8 @@ def stored_tensors(content: BlobContent) -> dict[str, QTensor]:
 
 
 def _pack_spec(spec: ModelSpec, ids: Mapping[str, int]) -> bytes:
-    head = "tok_embed" if spec.tied else "head"
     values: dict[str, Any] = {name: ids.get(name, NO_TENSOR) for name in (*MODEL_TENSORS, "rope_turns")}
-    values |= {"head": ids[head], "n_layers": len(spec.layers)}
+    values |= {"head": ids.get("tok_embed" if spec.tied else "head", NO_TENSOR), "n_layers": len(spec.layers)}
     values |= {name: getattr(spec, name) for name in ("dim", "n_heads", "head_dim", "vocab", "context", "rope_dims")}
     values |= {name: getattr(spec, name) for name in ("norm_kind", "pos_kind", "act", "input_quant")}
     values |= {"norm_eps": spec.norm_eps, "attn_scale": spec.attn_scale}
@@ -137,7 +140,7 @@ def _assemble(sections: list[tuple[Section, bytes]]) -> bytes:
         "version_minor": schema.VERSION_MINOR,
         "file_bytes": file_bytes,
         "n_sections": len(sections),
-        "required_features": 0,
+        "required_features": Feature.CERTIFIED_HEAD if sections[-1][0] is Section.HEAD else 0,
     }
     head = schema.HEADER.pack({**values, "crc32": 0}) + table
     rest = head[schema.CRC_START :] + bytes(at - len(head)) + body

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from .. import tok
+from ..blob.content import CertifiedHead
 from ..blob.schema import TensorType
 from ..errors import ConfigError
 from ..quant import QTensor
 from ..spec import Checkpoint
 from ..tok.encode import encode
 from .forward import Forward
+from .head import Head, certify
 from .kv import smooth
 from .rounding import round_rows
 
@@ -52,6 +54,19 @@ def smooth_kv(
     return smooth(checkpoint, tensors, windows(checkpoint, tokenizer, text)[:KV_WINDOWS])
 
 
+def certify_head(
+    checkpoint: Checkpoint, tokenizer: tok.Tokenizer, tensors: Mapping[str, QTensor], text: str
+) -> CertifiedHead:
+    """The head of a quantised model in certified form, for hidden states like those of `text`; see `head`."""
+    spec = checkpoint.spec
+    values = {name: t.dequantise() for name, t in tensors.items()}
+    forward = Forward(spec, {name: v[0] if len(v) == 1 else v for name, v in values.items()})
+    states = forward.final(values, windows(checkpoint, tokenizer, text))
+    name = "tok_embed" if spec.tied else "head"
+    bias = values["head_bias"][0] if "head_bias" in values else np.zeros(spec.vocab, np.float32)
+    return certify(Head(checkpoint.tensors[name], bias, tensors[name].kind), states)
+
+
 def windows(checkpoint: Checkpoint, tokenizer: tok.Tokenizer, text: str) -> np.ndarray:
     """Token ids [windows, positions] of a text, spread over all of it, BOS first where the model wants one."""
     bos = [tokenizer.bos] if checkpoint.facts["bos"].value and tokenizer.bos is not None else []
@@ -81,7 +96,7 @@ class Calibration:
     def run(self, progress: Progress) -> dict[str, QTensor]:
         """All layers; the improved tensors."""
         layers = range(len(self.spec.layers))
-        self._round_table(layers)
+        self._round_table()
         true = self.forward.embed(self.weights["tok_embed"], self.ids)
         ours = self.forward.embed(self.tensors["tok_embed"].dequantise(), self.ids)
         for i in progress(list(layers), "calibrate"):
@@ -98,18 +113,14 @@ class Calibration:
     def _final(self, x: np.ndarray) -> np.ndarray:
         return self.forward.norm("final_norm", x).reshape(-1, self.spec.dim)
 
-    def _round_table(self, layers: range) -> None:
+    def _round_table(self) -> None:
         """The embedding comes first, so a tied one is weighed by what the original model's head sees."""
         if not self._can_improve("tok_embed"):
             return
         table = self.weights["tok_embed"]
         moments = np.eye(self.spec.dim, dtype=np.float32)
         if self.spec.tied:
-            x = self.forward.embed(table, self.ids)
-            for i in layers:
-                x = x + self.forward.attention(i, x, self._plain)
-                x = x + self.forward.ffn(i, x, self._plain)
-            final = self._final(x)
+            final = self.forward.final(self.weights, self.ids)
             seen = final.T @ final / len(final)
             moments = seen + EMBED_SHARE * np.trace(seen) / len(seen) * moments
         self.tensors["tok_embed"] = round_rows(self.tensors["tok_embed"], table, moments)

@@ -36,6 +36,14 @@ class Forward:
         x = table[ids]
         return x + self.vectors["pos_embed"][: ids.shape[1]] if "pos_embed" in self.vectors else x
 
+    def final(self, weights: Mapping[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        """Normed last hidden states [tokens, dim] of ids [windows, positions], with these matrices."""
+        x = self.embed(weights["tok_embed"], ids)
+        for i in range(len(self.spec.layers)):
+            for part in (self.attention, self.ffn):
+                x = x + part(i, x, lambda name, inputs: np.asarray(inputs @ weights[name].T))
+        return self.norm("final_norm", x).reshape(-1, self.spec.dim)
+
     def attention(self, i: int, x: np.ndarray, linear: Linear) -> np.ndarray:
         """What the attention of layer `i` adds to the hidden states `x`."""
         window = self.spec.layers[i].window

@@ -10,8 +10,9 @@ import click
 
 from .. import archs, loaders, pipeline
 from ..blob import reader
-from ..blob.schema import tensor_bytes
+from ..blob.schema import HEAD_TENSORS, tensor_bytes
 from ..blob.writer import BlobContent
+from ..quant import QTensor
 from . import human_bytes, is_blob, make_source, print_json, read_blob, source_options
 from .checkpoint_report import print_report
 
@@ -24,7 +25,7 @@ def part_of(name: str) -> str:
     for part, members in _PARTS.items():
         if last in members:
             return part
-    return "HEAD" if last == "head" else "NORMS"
+    return "HEAD" if name.startswith("head") and last != "head_bias" else "NORMS"
 
 
 def size_breakdown(content: BlobContent, total: int) -> dict[str, int]:
@@ -33,6 +34,8 @@ def size_breakdown(content: BlobContent, total: int) -> dict[str, int]:
     for name, tensor in content.tensors.items():
         part = part_of(name)
         sizes[part] = sizes.get(part, 0) + tensor_bytes(tensor.kind, tensor.rows, tensor.cols)
+    if content.head is not None:
+        sizes["HEAD"] = content.head.nbytes
     sizes["TOKENIZER"] = len(content.tokenizer or b"")
     sizes["FRAME"] = total - sum(sizes.values())
     return sizes
@@ -49,17 +52,34 @@ def blob_facts(data: bytes) -> dict[str, Any]:
             "cols": t.cols,
             "bytes": tensor_bytes(t.kind, t.rows, t.cols),
         }
-        for name, t in content.tensors.items()
+        for name, t in _named_tensors(content)
     ]
     return {
         "arch": content.info.get("arch", "unknown"),
         "spec": pipeline.spec_summary(content.spec),
         "tensors": tensors,
         "bytes": len(data),
+        "head": "plain" if content.head is None else "certified",
+        "head_bytes_per_token": _head_bytes(content),
         "parts": size_breakdown(content, len(data)),
         "info": {k: json.loads(v) if v[:1] in "{[" else v for k, v in content.info.items()},
         "chat": _chat_facts(content),
     }
+
+
+def _named_tensors(content: BlobContent) -> list[tuple[str, QTensor]]:
+    named = list(content.tensors.items())
+    if content.head is not None:
+        stages = [f"head.stage{i}" for i in range(len(content.head.stages))]
+        names = [*(f"head.{name}" for name in HEAD_TENSORS), *stages]
+        named += zip(names, content.head.tensors, strict=True)
+    return named
+
+
+def _head_bytes(content: BlobContent) -> dict[str, int] | None:
+    """What the export measured: bytes of a certified head that a token reads, in whole lines of 64."""
+    head = content.head
+    return None if head is None else {"greedy": head.greedy_bytes, "top_k_40": head.top40_bytes}
 
 
 def _chat_facts(content: BlobContent) -> dict[str, Any] | None:
@@ -78,12 +98,16 @@ def _print_blob(facts: dict[str, Any]) -> None:
     spec = facts["spec"]
     layer = spec["layers"][0]
     console.print(f"[bold]{facts['info'].get('name', '?')}[/] ({facts['arch']}), {human_bytes(facts['bytes'])}")
+    head = "tied" if spec["tied"] else "certified" if facts["head"] == "certified" else "own"
     console.print(
         f"{len(spec['layers'])} layers, d {spec['dim']}, {spec['n_heads']} heads of {spec['head_dim']}, "
         f"{layer['n_kv_heads']} kv, {layer['ffn_kind']} ffn {layer['ffn_dim']} {spec['act']}, "
         f"vocabulary {spec['vocab']:,}, context {spec['context']}, {spec['norm_kind']} norm, "
-        f"positions {spec['pos_kind']}, {'tied' if spec['tied'] else 'own'} head"
+        f"positions {spec['pos_kind']}, {head} head"
     )
+    if facts["head_bytes_per_token"] is not None:
+        read = facts["head_bytes_per_token"]
+        console.print(f"head: a greedy token read {read['greedy']:,} B at export, one of 40 {read['top_k_40']:,} B")
     table = Table("part", "types", "bytes", "share", "")
     kinds: dict[str, set[str]] = {}
     for t in facts["tensors"]:

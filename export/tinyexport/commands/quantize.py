@@ -54,6 +54,13 @@ def _preset_flags(command: Any) -> Any:
     metavar="TEXT",
     help="Even out keys and values for a 4-bit KV cache.",
 )
+@click.option("--head", type=click.Choice(["plain", "certified"]), help="certified: most of the head stays unread.")
+@click.option(
+    "--head-text",
+    type=click.Path(path_type=Path),
+    metavar="TEXT",
+    help="With --head certified: text like what the model will write.",
+)
 @click.option("--probe", type=click.Path(path_type=Path), help="Try undecided facts on a text, print the perplexities.")
 @click.option("--name", help="Name of the model, shown by devices.")
 @click.option("--licence", help="Licence of the weights, carried in the blob.")
@@ -81,6 +88,8 @@ def quantize(
         *(values["types"] or "").split("="),
     ):
         raise click.UsageError("--calibrate is for q4_0")
+    if (values["head"] == "certified") is (values["head_text"] is None):
+        raise click.UsageError("--head certified needs --head-text TEXT, and only it does")
     if probe is not None:
         _probe(source, probe, as_json)
         return

@@ -15,7 +15,7 @@ from ..blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from ..spec import LayerSpec, layer_name
 from . import oracle_math as om
 from .oracle_attn import KV_TYPES, Cache, attention
-from .oracle_linear import Input, Linear
+from .oracle_linear import Certified, Input, Linear
 from .oracle_math import OracleError
 
 _ACTS: dict[Act, Callable[[np.ndarray], np.ndarray]] = {
@@ -39,6 +39,7 @@ class Oracle:
         self.context = min(context or self.spec.context, self.spec.context)
         self._linears: dict[str, Linear] = {}
         self._tensors = content.tensors
+        self._certified = None if content.head is None else Certified(content.head)
         self._turns = rope_turns(self.spec.rope_freqs)
         self._caches = [
             Cache(kv_type, self.context, layer.n_kv_heads, self.spec.head_dim, self._feedback(i))
@@ -74,8 +75,10 @@ class Oracle:
         for i, layer in enumerate(self.spec.layers):
             x = x + self._attention(i, layer, x, positions)
             x = x + self._ffn(i, layer, x)
-        h = Input(self._norm("final_norm", x), InputQuant.PLAIN, self.spec.norm_eps)
-        return self._biased("tok_embed" if self.spec.tied else "head", "head_bias", h)
+        h = self._norm("final_norm", x)
+        if self._certified is not None:
+            return self._certified(h)
+        return self._biased("tok_embed" if self.spec.tied else "head", "head_bias", Input(h, InputQuant.PLAIN, 0.0))
 
     def _linear(self, name: str) -> Linear:
         if name not in self._linears:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..blob.content import CertifiedHead
 from ..blob.schema import BLOCK, InputQuant, TensorType, round_up
 from ..quant import QTensor
 from . import oracle_math as om
@@ -103,3 +104,26 @@ class Linear:
             assert t.scales is not None
             return codes * np.repeat(t.scales[ids].astype(F), BLOCK, axis=1)[:, : t.cols]
         return codes * F(t.scale) if t.kind in PER_VECTOR else codes
+
+
+class Certified:
+    """All logits of a certified head (rule 20): what a search may leave out is a matter of speed."""
+
+    def __init__(self, head: CertifiedHead) -> None:
+        """Rows stay in stored order; only the result is sorted."""
+        self._rotation, self._centre = Linear(head.rotation), Linear(head.centre)
+        self._offset = head.offset.codes[0]
+        self._stages = [Linear(t) for t in head.stages]
+        self._bias = head.bias.astype(F)
+        self._order = np.argsort(head.ids)
+
+    def __call__(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits [n, vocab] in id order of normed hidden states [n, dim]."""
+        inp = Input(hidden, InputQuant.PLAIN, 0.0)
+        y = self._rotation(inp) + self._offset
+        acc, at = self._bias, 0
+        for stage in self._stages:
+            part = Input(np.ascontiguousarray(y[:, at : at + stage.t.cols]), InputQuant.PLAIN, 0.0)
+            acc = acc + stage(part)
+            at += stage.t.cols
+        return np.ascontiguousarray((acc + self._centre(inp))[:, self._order])
