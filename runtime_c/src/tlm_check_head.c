@@ -43,15 +43,16 @@ static bool zero_between(const void *from, const void *to)
 static bool each_id_once(const uint32_t *ids, uint32_t vocab)
 {
     for (uint32_t first = 0; first < vocab; first += SEEN) {
+        const uint32_t span = tlm_min_u32(SEEN, vocab - first);
         uint32_t seen[SEEN / 32] = {0}, count = 0;
         for (uint32_t row = 0; row < vocab; row++) {
             const uint32_t at = ids[row] - first;
-            if (at < SEEN) {
+            if (at < span) {
                 count += (~seen[at / 32u] >> (at % 32u)) & 1u;
                 seen[at / 32u] |= 1u << (at % 32u);
             }
         }
-        if (count != tlm_min_u32(SEEN, vocab - first)) {
+        if (count != span) {
             return false;
         }
     }

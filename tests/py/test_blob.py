@@ -15,14 +15,16 @@ import pytest
 
 from tinyexport import quant
 from tinyexport.blob import reader, schema, writer
-from tinyexport.blob.schema import Section
+from tinyexport.blob.content import CertifiedHead
+from tinyexport.blob.schema import Section, TensorType
 from tinyexport.blob.writer import BlobContent, ChatSpec
 from tinyexport.errors import BlobError
 from tinyexport.native import NativeFault
+from tinyexport.quant import QTensor, quantise
 from tinyexport.runtime import Model
 
 sys.path.append(str(Path(__file__).parents[1] / "parity"))
-from random_spec import random_model
+from random_spec import certified, random_model
 
 LENGTH, FEATURES, VERSION = (schema.HEADER.offset(f) for f in ("file_bytes", "required_features", "version_major"))
 CHAT = ChatSpec(
@@ -47,6 +49,11 @@ INFO = {"name": "test", "licence": "MIT", "ünicode": "ja"}
 def tiny(seed: int = 11) -> BlobContent:
     """A few KB with every kind of section but a tokenizer."""
     return dataclasses.replace(random_model(seed).content, chat=CHAT, info=INFO)
+
+
+def with_certified_head(seed: int) -> BlobContent:
+    """The same with a certified head, where the model is wide enough for two stages."""
+    return certified(tiny(seed), np.random.default_rng(seed))
 
 
 def small_seeds(limit: int, count: int) -> list[int]:
@@ -164,17 +171,18 @@ def structure_bytes(data: bytes) -> int:
     raise AssertionError("no DATA section")
 
 
+@pytest.mark.parametrize("head", ["plain", "certified"])
 @pytest.mark.parametrize("seed", small_seeds(6000, 6))
-def test_hostile_changes_with_a_right_checksum(seed: int) -> None:
+def test_hostile_changes_with_a_right_checksum(seed: int, head: str) -> None:
     """Random bytes replaced, checksum recomputed: both readers accept or both refuse, and neither crashes."""
     rng = np.random.default_rng(seed)
-    data = writer.build(tiny(seed))
-    head = structure_bytes(data)
+    data = writer.build(tiny(seed) if head == "plain" else with_certified_head(seed))
+    structure = structure_bytes(data)
     interesting = (0, 1, 2, 0x7F, 0x80, 0xFF)
     for _ in range(400):
         broken = bytearray(data)
         for _ in range(int(rng.choice([1, 1, 1, 2, 4]))):
-            at = int(rng.integers(0, head if rng.random() < 0.7 else len(data)))
+            at = int(rng.integers(0, structure if rng.random() < 0.7 else len(data)))
             broken[at] = int(rng.choice(interesting)) if rng.random() < 0.5 else int(rng.integers(0, 256))
         assert_agree(with_crc(bytes(broken)), f"seed {seed}")
 
@@ -196,6 +204,8 @@ def fields(data: bytes) -> Iterator[tuple[str, int, int]]:
             records += [(schema.TENSOR, p) for p in range(at, end, schema.TENSOR.size)]
         elif row["kind"] == Section.CHAT:
             records.append((schema.CHAT, at))
+        elif row["kind"] == Section.HEAD:
+            records.append((schema.HEAD, at))
     for record, at in records:
         for field in record.fields:
             yield f"{record.name}.{field.name}", at + record.offset(field.name), field.size // field.count
@@ -204,9 +214,10 @@ def fields(data: bytes) -> Iterator[tuple[str, int, int]]:
 FLOATS = [struct.pack("<f", v) for v in (0.0, -0.0, -1.0, 1e-45, 1e38, float("inf"), float("nan"), 0.99999)]
 
 
+@pytest.mark.parametrize("head", ["plain", "certified"])
 @pytest.mark.parametrize("seed", small_seeds(9000, 6))
-def test_fields_set_to_extremes(seed: int) -> None:
-    data = writer.build(tiny(seed))
+def test_fields_set_to_extremes(seed: int, head: str) -> None:
+    data = writer.build(tiny(seed) if head == "plain" else with_certified_head(seed))
     chosen = list(fields(data))
     np.random.default_rng(seed).shuffle(chosen)
     for name, at, size in chosen[:80]:
@@ -216,6 +227,56 @@ def test_fields_set_to_extremes(seed: int) -> None:
         values = [(v & top).to_bytes(size, "little") for v in (0, 1, old - 1, old + 1, old * 2, top, top // 2 + 1)]
         for value in values + (FLOATS if size == 4 else []):
             assert_agree(with_crc(data[:at] + value + data[at + size :]), f"seed {seed}: {name} = {value.hex()}")
+
+
+# ---- lies of a certified head: each with a right checksum, refused by both readers --------------------------
+
+
+def head_lies(head: CertifiedHead) -> Iterator[tuple[str, str, CertifiedHead]]:
+    """(what, C's error, a head that says it)."""
+    replace = dataclasses.replace
+    twice, beyond = head.ids.copy(), head.ids.copy()
+    twice[0] = twice[1]
+    beyond[0] = len(head.ids)
+    low, infinite = head.norms.copy(), head.bias.copy()
+    low[0, int(low[0].argmax())] -= 2
+    infinite[3] = np.inf
+    wide = QTensor(TensorType.F32, 1, head.offset.cols + 1, np.zeros((1, head.offset.cols + 1), np.float32))
+    yield "a token twice", "TLM_ERR_FORMAT", replace(head, ids=twice)
+    yield "a token beyond the vocabulary", "TLM_ERR_FORMAT", replace(head, ids=beyond)
+    yield "a norm below its row", "TLM_ERR_FORMAT", replace(head, norms=low)
+    yield "a norm scale of zero", "TLM_ERR_FORMAT", replace(head, norm_scale=head.norm_scale * np.float32(0))
+    yield "an infinite norm scale", "TLM_ERR_FORMAT", replace(head, norm_scale=head.norm_scale * np.float32(np.inf))
+    yield "a negative norm scale", "TLM_ERR_FORMAT", replace(head, norm_scale=-head.norm_scale)
+    yield "an infinite bias", "TLM_ERR_WEIGHTS", replace(head, bias=infinite)
+    yield "a wrong offset", "TLM_ERR_FORMAT", replace(head, offset=wide)
+    yield "a stage missing", "TLM_ERR_FORMAT", replace(head, stages=head.stages[:-1], norms=head.norms[:-1])
+    yield "an f16 stage", "TLM_ERR_FORMAT", replace(head, stages=(*head.stages[:-1], as_f16(head.stages[-1])))
+
+
+def as_f16(t: QTensor) -> QTensor:
+    return quantise("f16", t.dequantise())
+
+
+def test_lies_of_a_certified_head_are_refused_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = next(c for c in map(with_certified_head, small_seeds(30_000, 40)) if len(c.head.stages) > 2)
+    true = writer.build(content)
+    assert python_accepts(true)
+    assert c_error(true) == ""
+    for what, error, head in head_lies(content.head):
+        with monkeypatch.context() as patched:
+            patched.setattr(writer, "check", lambda _content: None)
+            data = writer.build(dataclasses.replace(content, head=head))
+        assert not python_accepts(data), what
+        assert c_error(data) == error, what
+
+
+def test_a_head_section_and_its_feature_belong_together() -> None:
+    for content, bit in ((tiny(), 1), (with_certified_head(11), 0)):
+        data = bytearray(writer.build(content))
+        data[FEATURES] = bit
+        assert not python_accepts(with_crc(bytes(data)))
+        assert c_error(with_crc(bytes(data))) == "TLM_ERR_FORMAT"
 
 
 def test_texts_that_are_no_utf8_are_refused_by_both() -> None:

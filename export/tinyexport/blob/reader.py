@@ -31,7 +31,7 @@ from .schema import (
     round_up,
 )
 
-_KNOWN_FEATURES = Feature.CERTIFIED_HEAD
+_KNOWN_FEATURES = int(Feature.CERTIFIED_HEAD)
 _Kind = TypeVar("_Kind", bound=int)
 
 
