@@ -52,6 +52,7 @@ static void of_model(const app_t *app, proto_info_is *m)
     m->batch = (uint16_t)c->config.batch;
     m->batch_in_pages = c->config.batch_in_pages;
     m->head_rows = c->config.head_rows;
+    m->head_mode = c->model.head != NULL;
     m->chat_kind = c->prompt.turns ? TLM_CHAT_KIND_TURNS : TLM_CHAT_KIND_STORY;
     m->memory_used = (uint32_t)c->memory_used;
 }

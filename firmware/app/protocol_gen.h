@@ -304,7 +304,7 @@ typedef struct proto_info_is {
     uint16_t batch; /* most tokens evaluated at once */
     uint8_t batch_in_pages; /* 1: batches shrink as the context fills */
     uint32_t head_rows; /* logits computed at once; 0 = all */
-    uint8_t head_mode; /* 0 = full head; others are reserved */
+    uint8_t head_mode; /* 0 = plain head, 1 = certified (the blob decides); others are reserved */
     uint8_t threads; /* cores at work */
     uint8_t chat_kind; /* 0 story, 1 turns */
     uint16_t cache_line; /* bytes; 0 = unknown */

@@ -54,7 +54,7 @@ kv_type u8         0 f32, 1 f16, 2 i8, 3 i4
 batch u16          most tokens evaluated at once
 batch_in_pages u8  1: batches shrink as the context fills
 head_rows u32      logits computed at once; 0 = all
-head_mode u8       0 = full head; others are reserved
+head_mode u8       0 = plain head, 1 = certified (the blob decides); others are reserved
 threads u8         cores at work
 chat_kind u8       0 story, 1 turns
 cache_line u16     bytes; 0 = unknown

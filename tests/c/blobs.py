@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from tinyexport import quant
 from tinyexport.blob.content import BlobContent, ChatSpec, reading_order
-from tinyexport.blob.schema import Act, ChatKind, FfnKind, InputQuant, NormKind, PosKind
+from tinyexport.blob.schema import Act, ChatKind, FfnKind, InputQuant, NormKind, PosKind, TensorType
 from tinyexport.blob.writer import build
+from tinyexport.calibrate.head import Head, certify
 from tinyexport.spec import LayerSpec, ModelSpec
 
 PLAIN, GATED = FfnKind.PLAIN, FfnKind.GATED
@@ -103,3 +106,13 @@ def tiny() -> bytes:
     model = spec(dim=8, n_heads=2, head_dim=4, vocab=9, layers=(LayerSpec(1, 8, GATED),), **no_rope(PosKind.NONE))
     weights = tensors(model, ("q4_0", "t1", "f16"), np.random.default_rng(0))
     return build(BlobContent(spec=model, tensors=weights, chat=CHAT, info=INFO))
+
+
+def certified() -> bytes:
+    """A small blob whose head has three stages, the last one narrow."""
+    model = spec(dim=36, n_heads=2, head_dim=4, vocab=19, layers=(LayerSpec(1, 8, PLAIN),), **no_rope(PosKind.NONE))
+    rng = np.random.default_rng(0)
+    weights = tensors(model, ("q4_0",), rng)
+    rows, states = weights["tok_embed"].dequantise(), rng.standard_normal((300, 36)).astype(np.float32)
+    head = certify(Head(rows, weights.pop("head_bias").codes[0], TensorType.Q4_0), states)
+    return build(BlobContent(spec=dataclasses.replace(model, tied=False), tensors=weights, head=head))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import blobs
@@ -54,10 +55,11 @@ def test_session(variant: str, name: str, blob_files: dict[str, Path]) -> None:
     assert cbuild.run([program, blob_files[name]]).endswith("ok\n")
 
 
+@pytest.mark.parametrize("blob", [blobs.tiny, blobs.certified])
 @pytest.mark.parametrize("variant", ["gcc", "clang-asan"])
-def test_every_cut_and_every_bit(variant: str, tmp_path: Path) -> None:
+def test_every_cut_and_every_bit(variant: str, blob: Callable[[], bytes], tmp_path: Path) -> None:
     path = tmp_path / "tiny.tlm"
-    path.write_bytes(blobs.tiny())
+    path.write_bytes(blob())
     assert cbuild.run([cbuild.program(variant, HERE / "core_open.c"), path]).endswith("ok\n")
 
 
