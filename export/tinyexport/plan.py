@@ -71,8 +71,11 @@ class Traffic:
         return round(self.core.get(tier, none).nbytes + self.head_share * self.head.get(tier, none).nbytes)
 
 
-def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, int]]) -> Traffic:
-    """Linear layers, head, norms and biases, one row of the tables; pinned parts from where their copies lie."""
+def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, int]], greedy: bool = False) -> Traffic:
+    """Linear layers, head, norms and biases, one row of the tables; pinned parts from where their copies lie.
+
+    Of a certified head what the blob's own sampling reads, or what the best token alone does (`greedy`).
+    """
     cycles = CYCLES_PER_WEIGHT[board.kernels]
     head_name = "tok_embed" if content.spec.tied else "head"
     core: dict[str, Stream] = {}
@@ -99,14 +102,14 @@ def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, 
         return Traffic(core, head)
     size, weights = content.head.nbytes, content.spec.vocab * content.spec.dim
     whole = Stream(size, weights, cycles[content.head.stages[0].kind.name.lower()] * weights)
-    return Traffic(core, {board.flash_tier: whole}, certified_bytes(content) / size)
+    return Traffic(core, {board.flash_tier: whole}, certified_bytes(content, greedy) / size)
 
 
-def certified_bytes(content: BlobContent) -> int:
-    """Bytes of a certified head that a token reads with the blob's own sampling defaults, as the export measured."""
+def certified_bytes(content: BlobContent, greedy: bool) -> int:
+    """Bytes of a certified head that a token reads, as the export measured."""
     head, chat = content.head, content.chat
     assert head is not None
-    read = head.greedy_bytes if chat is None or chat.temperature == 0 else head.top40_bytes
+    read = head.greedy_bytes if greedy or chat is None or chat.temperature == 0 else head.top40_bytes
     return read or head.nbytes
 
 
@@ -167,7 +170,8 @@ class Plan:
     """The answer of `tinyexport plan`. Speeds are modelled, never measured.
 
     `missing_bytes` is what the largest piece of RAM lacks for `wanted` positions with this KV type; `by_kv` has the
-    largest context, its bytes and what the model's own context lacks for each type that was looked at.
+    largest context, its bytes and what the model's own context lacks for each type that was looked at. `greedy_tok_s`:
+    decoding when a token asks for the best one alone (top-k 1), which a certified head answers with fewer bytes.
     """
 
     board: str
@@ -192,6 +196,7 @@ class Plan:
     prompt_tokens: int
     decode_position: int
     decode_tok_s: dict[str, float]
+    greedy_tok_s: float
     first_token_s: float
     limit: str
     parts_ms: dict[str, float]
@@ -281,6 +286,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         speed(content, board, flow, ram.batches, position, slower, more)
         for slower, more in ((1.0, 1.0), (1.5, 2.0), (0.9, 0.6))
     )
+    best = speed(content, board, traffic(content, board, ram.pinned, greedy=True), ram.batches, position, 1.0, 1.0)
     return Plan(
         board=board.name,
         fits=not reasons,
@@ -304,6 +310,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         prompt_tokens=min(PROMPT_TOKENS, ram.context),
         decode_position=position,
         decode_tok_s={"low": 1 / low.token_s, "mid": 1 / mid.token_s, "high": 1 / high.token_s},
+        greedy_tok_s=1 / best.token_s,
         first_token_s=mid.first_token_s,
         limit="does not fit" if reasons else _limit(mid, flow, board),
         parts_ms=mid.parts_ms,

@@ -77,7 +77,8 @@ def _model_rows(facts: Info) -> dict[str, str]:
         "kind": "chat: answers in turns" if facts.chat_kind == "turns" else "story: continues a text",
         "context": f"{facts.position} of {facts.context} tokens in use; the model was built for {facts.model_context}",
         "KV cache": facts.kv_type,
-        "head": f"{'certified' if facts.head_mode else 'plain'}, {facts.head_rows or 'all'} rows at once, {facts.vocab} tokens",
+        "head": f"{'certified' if facts.head_mode else 'plain'}, {facts.head_rows or 'all'} rows at once, "
+        f"{facts.vocab} tokens",
         "prefill": f"{facts.batch} tokens at once" + (", fewer as the context fills" if facts.batch_in_pages else ""),
         "store": slots,
     }

@@ -138,3 +138,16 @@ def test_quantize_says_when_nothing_fits(tinytalk: bytes, monkeypatch: pytest.Mo
     monkeypatch.setattr(plan, "boards", lambda: shrunk)
     why = plan.fits_nowhere(tinytalk)
     assert why is not None and all(name in why for name in shrunk)
+
+
+def test_a_certified_head_is_modelled_with_what_it_reads(tmp_path: Path) -> None:
+    """The example's head at top-k 40, at the best token alone, and without certificates."""
+    source = pipeline.SourceOptions(str(ROOT / "examples" / "smalltalk"))
+    text = ROOT / "examples" / "smalltalk" / "greetings.txt"
+    board = plan.find_board("esp32-s3-devkitc-1-n8")
+    plain = plan.make_plan(pipeline.quantize(source, pipeline.QuantizeOptions()).data, board)
+    options = pipeline.QuantizeOptions(head="certified", head_text=text)
+    certified = plan.make_plan(pipeline.quantize(source, options).data, board)
+    assert plain.head_share == 1 and plain.greedy_tok_s == plain.decode_tok_s["mid"]
+    assert 0 < certified.head_share < 1.3
+    assert certified.greedy_tok_s > certified.decode_tok_s["mid"]

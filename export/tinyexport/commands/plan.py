@@ -32,11 +32,13 @@ def _print(plan: Plan, board: Board) -> None:
     for kind, row in plan.by_kv.items():
         lacks = f", {row['missing_bytes']:,} B are missing for all" if row["missing_bytes"] else ""
         say(f"KV {kind}: {row['context']} positions{lacks}")
-    rate = plan.decode_tok_s
+    rate, greedy = plan.decode_tok_s, ""
+    if plan.head_share < 1:
+        greedy = f", {plan.greedy_tok_s:.1f} where only the best token is asked for"
     say(
         f"modelled, not measured: decode {rate['mid']:.1f} tok/s ({rate['low']:.1f} to {rate['high']:.1f}) at position "
-        f"{plan.decode_position}, first token of a {plan.prompt_tokens}-token prompt after {plan.first_token_s:.2f} s "
-        f"with batches of {', '.join(map(str, plan.batches))}"
+        f"{plan.decode_position}{greedy}; first token of a {plan.prompt_tokens}-token prompt after "
+        f"{plan.first_token_s:.2f} s with batches of {', '.join(map(str, plan.batches))}"
     )
     say(
         f"{plan.bytes_per_token:,} B read from flash a token; "
