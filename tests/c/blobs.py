@@ -108,9 +108,9 @@ def tiny() -> bytes:
     return build(BlobContent(spec=model, tensors=weights, chat=CHAT, info=INFO))
 
 
-def certified() -> bytes:
+def certified(vocab: int = 19) -> bytes:
     """A small blob whose head has three stages, the last one narrow."""
-    model = spec(dim=36, n_heads=2, head_dim=4, vocab=19, layers=(LayerSpec(1, 8, PLAIN),), **no_rope(PosKind.NONE))
+    model = spec(dim=36, n_heads=2, head_dim=4, vocab=vocab, layers=(LayerSpec(1, 8, PLAIN),), **no_rope(PosKind.NONE))
     rng = np.random.default_rng(0)
     weights = tensors(model, ("q4_0",), rng)
     rows, states = weights["tok_embed"].dequantise(), rng.standard_normal((300, 36)).astype(np.float32)

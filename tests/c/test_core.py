@@ -63,6 +63,13 @@ def test_every_cut_and_every_bit(variant: str, blob: Callable[[], bytes], tmp_pa
     assert cbuild.run([cbuild.program(variant, HERE / "core_open.c"), path]).endswith("ok\n")
 
 
+@pytest.mark.parametrize("variant", CHECKED)
+def test_certified_head(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "certified.tlm"
+    path.write_bytes(blobs.certified(900))
+    assert cbuild.run([cbuild.program(variant, HERE / "core_head.c"), path]).endswith("ok\n")
+
+
 @pytest.mark.parametrize("backend", ["avx2", "avx512vnni"])
 @pytest.mark.parametrize("variant", ["gcc", "clang-asan"])
 def test_backend_equals_the_reference_kernels(variant: str, backend: str) -> None:
