@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -56,8 +57,12 @@ def hard_values(rng: np.random.Generator, count: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ["gelu_tanh", "silu"])
 def test_activations_equal_the_reference(library: ctypes.CDLL, name: str) -> None:
     rng = np.random.default_rng(3)
-    x, up = hard_values(rng, 300), rng.normal(0, 1, 300).astype(np.float32)
-    for gate in (None, up):
+    up = rng.normal(0, 1, 300).astype(np.float32)
+    small = rng.uniform(-1, 1, 300).astype(np.float32) * np.float32(8.5 if name == "gelu_tanh" else 60)
+    small[:6] = (0.0, -0.0, 1e-40, -1e-40, small.max(), small.min())
+    larger = small.copy()
+    larger[299] = 61
+    for x, gate, align in itertools.product((hard_values(rng, 300), small, larger, small[:1]), (None, up), (16, 4)):
         expected = x.copy()
         function = getattr(library, f"tlm_k_ref_act_{name}")
         function.restype = None
@@ -65,8 +70,8 @@ def test_activations_equal_the_reference(library: ctypes.CDLL, name: str) -> Non
         function(ctypes.c_void_p(expected.ctypes.data), at, ctypes.c_uint32(len(x)))
         machine = Machine()
         place = machine.memory.place
-        g = place(x.tobytes(), "g", align=4)
-        u = 0 if gate is None else place(gate.tobytes(), "up", writable=False, align=4)
+        g = place(x.tobytes(), "g", align=align)
+        u = 0 if gate is None else place(gate[: len(x)].tobytes(), "up", writable=False, align=4)
         machine.code(program("tlm_k_s3_act")).call(f"tlm_k_s3_act_{name}", [g, u, len(x)])
         found = np.frombuffer(machine.memory.read(g, x.nbytes), np.float32)
         assert found.tobytes() == expected.tobytes()

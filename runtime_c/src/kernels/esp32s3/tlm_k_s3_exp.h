@@ -1,8 +1,7 @@
 /* Rule 13 of NUMERICS.md for the assembly kernels: constants in f4-f15, one exponential in f1-f3. */
 
-/* Fills f4-f15 from `table`; a pointer register goes with it. */
-    .macro EXP_CONSTANTS table, at
-    movi \at, \table
+/* Fills f4-f15 from the table at `at`. */
+    .macro EXP_CONSTANTS at
     lsi f4, \at, 0
     lsi f5, \at, 4
     lsi f6, \at, 8

@@ -17,6 +17,7 @@
  *     block, which may stand where the sums go, 0 for one of all. x and codes 16-aligned, nothing is read past them. 49 instructions for 16 values, 10 a
  *     block, 12 a call. a2-a12, f0-f3, f14, f15, q0-q3, q7, ACCX.
  */
+#include "tlm_k_s3_peak.h"
 #include "tlm_k_s3_recip.h"
 
     .set FRAME, 64 + 48
@@ -120,26 +121,6 @@ tlm_k_s3_codes:
     retw.n
     .size tlm_k_s3_codes, . - tlm_k_s3_codes
 
-/* One block's peak in a8: `vectors` (a register, lost) of four values from `at` on. */
-    .macro PEAK at, vectors
-    ee.vld.128.ip q0, \at, 16
-    ee.zero.q q2
-    addi \vectors, \vectors, -1
-    loopnez \vectors, .Lpeak
-    ee.andq q1, q0, q6
-    ee.vmax.s32.ld.incp q0, \at, q2, q2, q1
-.Lpeak:
-    ee.andq q1, q0, q6
-    ee.vmax.s32 q2, q2, q1
-    ee.movi.32.a q2, a8, 0
-    ee.movi.32.a q2, a9, 1
-    ee.movi.32.a q2, a10, 2
-    ee.movi.32.a q2, a12, 3
-    max a8, a8, a9
-    max a10, a10, a12
-    max a8, a8, a10
-    .endm
-
     .section .rodata
     .align 16
 .Lquant_table:
@@ -166,7 +147,7 @@ tlm_k_s3_quant:
     lsi f15, a8, 12
     movi a13, 0x007FFFFF
     movi a14, 0x3F800000
-    movi a15, 0x7EF311C7
+    movi a15, RECIP_MAGIC
     s32i a7, a1, AT_FLOOR
 .Lquant_block:
     movi a11, 2
@@ -174,7 +155,7 @@ tlm_k_s3_quant:
     sub a6, a6, a11
     mov a7, a2
     slli a12, a11, 2
-    PEAK a7, a12
+    PEAK a7, a12, a8, a9, a10, a12, .Lpeak
     l32i a10, a1, AT_FLOOR
     movi a9, 0x7F800000
     bltu a8, a9, .Lfinite

@@ -89,7 +89,8 @@ tlm_k_s3_range:
     .type tlm_k_s3_exp, @function
 tlm_k_s3_exp:
     entry a1, 32
-    EXP_CONSTANTS .Lexp_table, a5
+    movi a5, .Lexp_table
+    EXP_CONSTANTS a5
     lsi f0, a4, 0
     movi a5, 0xC2700000         /* -60: what is larger as a number is further down */
     loopnez a3, .Lexped
@@ -111,7 +112,8 @@ tlm_k_s3_exp:
     .type tlm_k_s3_exp_near, @function
 tlm_k_s3_exp_near:
     entry a1, 32
-    EXP_CONSTANTS .Lexp_table, a5
+    movi a5, .Lexp_table
+    EXP_CONSTANTS a5
     lsi f0, a4, 0
     loopnez a3, .Lexped_near
     lsi f1, a2, 0
