@@ -16,7 +16,7 @@ typedef struct s3_extras {
     uint32_t reserve;          /* bytes of internal heap that stay free beside S3_RESERVE */
 } s3_extras;
 
-#define S3_RESERVE 20480u /* of internal heap for drivers and ESP-IDF itself */
+#define S3_RESERVE 18432u /* of internal heap for drivers and ESP-IDF itself */
 
 void s3_start(const s3_extras *extras);
 
