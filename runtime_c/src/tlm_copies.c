@@ -54,14 +54,16 @@ uint64_t tlm_repack_place(const tlm_model *model, const tlm_kernels *kernels, ui
 
 /* ---- pinned ---- */
 
-/* A whole tensor, or as many of its tiles as the largest rest of a piece holds. */
+/* A whole tensor, or of a linear layer's as many tiles as the largest rest of a piece holds. */
 static void pin_tensor(const tlm_model *model, tlm_arena *arena, uint32_t id, tlm_copy *out)
 {
     const tlm_tensor_rec *t = &model->tensors[id];
     const uint32_t tiles = tiles_of(t), stride = t->bytes / tiles;
     uint8_t *to = tlm_arena_take(arena, t->bytes);
     out->tiles = tiles;
-    if (to == NULL) {
+    if (to == NULL && !is_linear(model, id)) {
+        out->tiles = 0;
+    } else if (to == NULL) {
         const size_t room = tlm_arena_largest(arena) / stride;
         out->tiles = room < tiles ? (uint32_t)room : tiles;
         to = out->tiles == 0 ? NULL : tlm_arena_take(arena, (size_t)out->tiles * stride);

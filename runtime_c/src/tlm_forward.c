@@ -134,7 +134,7 @@ static void centre_keys(const tlm_batch *batch, const tlm_layer_rec *layer, floa
     const uint32_t head_dim = batch->spec->head_dim, heads = batch->spec->n_heads;
     const uint32_t kv_dim = layer->n_kv_heads * head_dim, stride = tlm_padded(kv_dim);
     const uint32_t share = heads / layer->n_kv_heads, q_stride = tlm_padded(heads * head_dim);
-    const float *centre = tlm_model_vector(batch->s->model, layer->k_range);
+    const float *centre = tlm_session_vector(batch->s, layer->k_range);
     for (uint32_t b = 0; b < batch->n && centre != NULL; b++, q += q_stride, k += stride) {
         const float *scale = centre + stride;
         for (uint32_t i = 0; i < kv_dim; i++) {
@@ -215,7 +215,8 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     tlm_weight feedback;
     const bool fed = layer->k_feedback != TLM_NO_TENSOR;
     if (fed) {
-        feedback = tlm_model_weight(batch->s->model, layer->k_feedback);
+        uint32_t end; /* it lies in one place */
+        feedback = tlm_session_weight(batch->s, layer->k_feedback, 0, &end);
     }
     TLM_TRY(store_kv(batch, &job, fed ? &feedback : NULL, k, v, kv_stride));
     TLM_TRY(attention_over_cache(&job));
