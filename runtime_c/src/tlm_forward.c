@@ -89,12 +89,11 @@ typedef struct attn_job {
     bool bad[TLM_MAX_PARTS]; /* something was not finite there */
 } attn_job;
 
-/* One token, some heads. */
-static bool attend(const attn_job *job, uint32_t b, uint32_t head0, uint32_t head1, uint32_t part)
+/* Tokens b..b+n-1, some heads; several tokens only where the kernels take them together. */
+static bool attend(const attn_job *job, uint32_t b, uint32_t n, uint32_t head0, uint32_t head1, uint32_t part)
 {
     const tlm_batch *batch = job->batch;
     const tlm_session *s = batch->s;
-    const uint32_t last = batch->position + b;
     tlm_attn a;
     a.q = job->q + (size_t)b * job->stride;
     a.out = job->out + (size_t)b * job->stride;
@@ -106,25 +105,30 @@ static bool attend(const attn_job *job, uint32_t b, uint32_t head0, uint32_t hea
     a.head_dim = batch->spec->head_dim;
     a.n_heads = batch->spec->n_heads;
     a.n_kv_heads = job->n_kv_heads;
-    a.first = job->window != 0 && last >= job->window ? last + 1u - job->window : 0;
-    a.last = last;
+    a.last = batch->position + b;
+    a.first = tlm_window_first(a.last, job->window);
     a.head0 = head0;
     a.head1 = head1;
     a.scale = batch->spec->attn_scale;
     a.scratch = s->attn + part * s->attn_bytes;
-    return batch->k->attn[s->kv_type](&a);
+    return n == 1u ? batch->k->attn[s->kv_type](&a)
+                   : batch->k->attn_batch[s->kv_type](&a, n, job->window, job->stride);
 }
 
-/* All (token, head) pairs of the batch in a row, cut into equal parts. */
+/* All (token, head) pairs of the batch in a row, cut into equal parts: the heads of a token side by side, or the
+ * tokens of a head where the kernels take them together. */
 static void run_attention(void *arg, uint32_t part, uint32_t parts)
 {
     attn_job *job = arg;
-    const uint32_t heads = job->batch->spec->n_heads, all = heads * job->batch->n;
+    const tlm_batch *batch = job->batch;
+    const bool together = batch->n > 1u && batch->k->attn_batch[batch->s->kv_type] != NULL;
+    const uint32_t heads = batch->spec->n_heads, row = together ? batch->n : heads, all = heads * batch->n;
     const uint32_t end = all * (part + 1u) / parts;
     for (uint32_t at = all * part / parts; at < end && !job->bad[part];) {
-        const uint32_t b = at / heads, to = tlm_min_u32(end, (b + 1u) * heads);
-        job->bad[part] = !attend(job, b, at - b * heads, to - b * heads, part);
-        at = to;
+        const uint32_t i = at / row, from = at % row, to = tlm_min_u32(end - i * row, row);
+        job->bad[part] =
+            !(together ? attend(job, from, to - from, i, i + 1u, part) : attend(job, i, 1, from, to, part));
+        at = i * row + to;
     }
 }
 

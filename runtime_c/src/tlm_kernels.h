@@ -79,6 +79,14 @@ typedef bool tlm_kv_store_fn(float *x, uint32_t n_kv_heads, uint32_t head_dim, b
                              void *region, uint16_t *scales, uint32_t slot);
 /* Rules 16-18. false: a query or a score that is not finite (rule 3). */
 typedef bool tlm_attn_fn(const tlm_attn *args);
+/* The same for the n tokens of a batch from args->last on; their queries and outputs are `stride` floats apart. */
+typedef bool tlm_attn_batch_fn(const tlm_attn *args, uint32_t n, uint32_t window, uint32_t stride);
+
+/* Rule 18: the first position that `last` sees; window 0 is none. */
+static inline uint32_t tlm_window_first(uint32_t last, uint32_t window)
+{
+    return window != 0 && last >= window ? last + 1u - window : 0;
+}
 
 typedef struct tlm_kernels {
     const char *name;
@@ -92,6 +100,7 @@ typedef struct tlm_kernels {
     tlm_rope_fn *rope;
     tlm_kv_store_fn *kv_store[TLM_KV_COUNT];
     tlm_attn_fn *attn[TLM_KV_COUNT];
+    tlm_attn_batch_fn *attn_batch[TLM_KV_COUNT]; /* optional, and so is its use; the same scratch */
     size_t (*attn_scratch)(uint32_t context, uint32_t head_dim);
     /* Optional: bytes of a repacked copy (0 = this type stays in place), the copy itself, and the kernels for
      * weights with `repacked` set; their tiles are those of the blob's layout. */

@@ -171,20 +171,70 @@ static void check_kv_store(const tlm_kernels *ref, const tlm_kernels *k, uint32_
 
 /* ---- attention ----------------------------------------------------------------------------------- */
 
+static void verdict(bool want, bool got, uint32_t kv_type)
+{
+    checks++;
+    if (want != got) {
+        printf("FAIL attention verdict (kv %u)\n", (unsigned)kv_type);
+        exit(1);
+    }
+}
+
+/* A batch of 1..TLM_MAX_BATCH tokens from a.last on: the reference token by token, the backend in two parts of the heads,
+ * each token alone and, where it has that, all together. */
+static void check_tokens(const tlm_kernels *ref, const tlm_kernels *k, uint32_t kv_type, tlm_attn a, uint32_t n, uint32_t window)
+{
+    const uint32_t width = a.n_heads * a.head_dim, stride = width + below(20), cut = below(a.n_heads + 1u), context = a.last + n;
+    float *q = aligned(sizeof(float) * stride * n), *out[3];
+    fill(q, stride * n, stride * n);
+    if (below(20) == 0) {
+        q[below(n) * stride] = tlm_float(TLM_INF_BITS);
+    }
+    bool ok[3] = {true, true, true};
+    for (uint32_t way = 0; way < 3u; way++) {
+        const tlm_kernels *kernels = way == 0 ? ref : k;
+        const bool together = way == 2u && k->attn_batch[kv_type] != NULL;
+        out[way] = aligned(sizeof(float) * stride * n);
+        tlm_attn at = a;
+        at.scratch = aligned(kernels->attn_scratch(context, a.head_dim));
+        for (uint32_t part = 0; part < 2u; part++) {
+            at.head0 = part ? cut : 0;
+            at.head1 = part ? a.n_heads : cut;
+            for (uint32_t b = 0; b < (together ? 1u : n); b++) {
+                at.q = q + b * stride;
+                at.out = out[way] + b * stride;
+                at.last = a.last + b;
+                at.first = tlm_window_first(at.last, window);
+                ok[way] = (together ? k->attn_batch[kv_type](&at, n, window, stride) : kernels->attn[kv_type](&at)) && ok[way];
+            }
+        }
+        free(at.scratch);
+        verdict(ok[0], ok[way], kv_type);
+        if (ok[0]) {
+            same(out[0], out[way], sizeof(float) * stride * n, way == 2u ? "attention of a batch" : "attention", kv_type,
+                 a.head_dim);
+        }
+    }
+    for (uint32_t way = 0; way < 3u; way++) {
+        free(out[way]);
+    }
+    free(q);
+}
+
 static void check_attention(const tlm_kernels *ref, const tlm_kernels *k, uint32_t kv_type)
 {
     for (uint32_t round = 0; round < 120u; round++) {
         const uint32_t dims[] = {1, 3, 4, 8, 12, 16, 24, 32, 64, 68, 96}, share = 1u + below(3), kvh = 1u + below(4);
-        const uint32_t kd = dims[below(11)], heads = share * kvh, last = below(150), first = below(2) ? 0 : below(last + 1u);
-        const uint32_t pages = last / TLM_PAGE + 1u, rows = kvh * ((kd + 1u) & ~1u);
+        const uint32_t kd = dims[below(11)], heads = share * kvh, last = below(150), n = 1u + below(TLM_MAX_BATCH);
+        const uint32_t window = below(2) ? 0 : 1u + below(last + n), rows = kvh * ((kd + 1u) & ~1u);
         const size_t region = (size_t)rows * TLM_PAGE * sizeof(float), page = 2u * region + 64u;
         void *list[16];
         for (uint32_t p = 0; p < 16u; p++) {
             list[p] = aligned(page); /* bytes never written stay 0xa5 */
         }
-        float *x = aligned(sizeof(float) * rows), *q = aligned(sizeof(float) * heads * kd);
-        tlm_attn a = {q, NULL, list, 0, region, 2u * region, 2u * region + 32u, kd, heads, kvh, first, last, 0, heads, 0.25f, NULL};
-        for (uint32_t t = first; t <= last; t++) {
+        float *x = aligned(sizeof(float) * rows);
+        const tlm_attn a = {NULL, NULL, list, 0, region, 2u * region, 2u * region + 32u, kd, heads, kvh, 0, last, 0, heads, 0.25f, NULL};
+        for (uint32_t t = tlm_window_first(last, window); t < last + n; t++) {
             for (uint32_t v = 0; v < 2u; v++) {
                 fill(x, kvh * kd, rows);
                 uint8_t *at = list[t / TLM_PAGE];
@@ -192,39 +242,11 @@ static void check_attention(const tlm_kernels *ref, const tlm_kernels *k, uint32
                                              t % TLM_PAGE);
             }
         }
-        fill(q, heads * kd, heads * kd);
-        if (round % 30u == 29u) {
-            q[0] = tlm_float(TLM_INF_BITS);
-        }
-        float *want = aligned(sizeof(float) * heads * kd), *got = aligned(sizeof(float) * heads * kd);
-        a.scratch = aligned(ref->attn_scratch(last + 1u, kd));
-        a.out = want;
-        const bool ok = ref->attn[kv_type](&a);
-        free(a.scratch);
-        a.scratch = aligned(k->attn_scratch(last + 1u, kd));
-        a.out = got;
-        const uint32_t cut = below(heads + 1u);
-        a.head1 = cut;
-        bool mine = k->attn[kv_type](&a);
-        a.head0 = cut;
-        a.head1 = heads;
-        mine = k->attn[kv_type](&a) && mine;
-        if (ok != mine) {
-            printf("FAIL attention verdict (kv %u)\n", (unsigned)kv_type);
-            exit(1);
-        }
-        if (ok) {
-            same(want, got, sizeof(float) * heads * kd, "attention", kv_type, kd);
-        }
+        check_tokens(ref, k, kv_type, a, n, window);
         for (uint32_t p = 0; p < 16u; p++) {
             free(list[p]);
         }
-        (void)pages;
-        free(a.scratch);
         free(x);
-        free(q);
-        free(want);
-        free(got);
     }
 }
 

@@ -16,6 +16,7 @@ tlm_add_fn tlm_avx512_add;
 tlm_rope_fn tlm_avx512_rope;
 tlm_kv_store_fn tlm_avx512_kv_store_f32;
 tlm_attn_fn tlm_avx512_attn_f32, tlm_avx512_attn_i8;
+tlm_attn_batch_fn tlm_avx512_attn_batch_f32;
 
 static inline __mmask16 tlm_tail16(uint32_t left)
 {

@@ -8,7 +8,7 @@ static bool cpu_has_it(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
 
-/* Eight heads' weights over the whole context, in whole pages, or what one head takes in the kernels below. */
+/* Eight heads' or tokens' weights over the whole context, in whole pages, or what one head takes in the kernels below. */
 static size_t attn_scratch(uint32_t context, uint32_t head_dim)
 {
     return (size_t)(context + 2u * TLM_PAGE) * sizeof(float) * 8u + tlm_round_up(head_dim, 64u);
@@ -39,6 +39,7 @@ bool tlm_kernels_avx512vnni(tlm_kernels *k)
     k->kv_store[TLM_KV_F32] = tlm_avx512_kv_store_f32;
     k->attn[TLM_KV_F32] = tlm_avx512_attn_f32;
     k->attn[TLM_KV_I8] = tlm_avx512_attn_i8;
+    k->attn_batch[TLM_KV_F32] = tlm_avx512_attn_batch_f32;
     k->attn_scratch = attn_scratch;
     return true;
 }
