@@ -9,7 +9,7 @@
 #include "s3.h"
 
 #define PARTS 2u
-#define WORKER_STACK 6144u /* the vector kernels keep 3.2 KB there, saved registers take 0.6 KB */
+#define WORKER_STACK 6144u /* the vector kernels keep 3.7 KB there, saved registers take 0.6 KB */
 #define WORKER_PRIORITY 5u
 #define SPIN_CYCLES 60000u /* a quarter of a millisecond at 240 MHz */
 

@@ -3,7 +3,7 @@
  * uint32_t tlm_k_s3_quant(const float *x, int8_t *codes, float *scales, int32_t *sums, uint32_t units, uint32_t floor)
  *     Blocks of 32 of 16*units values, units >= 1 (the last block of 16 where units is odd): codes, a scale and a sum each.
  *     floor: bits of the least peak. 0: a value is not finite. x and codes 16-aligned. Nothing is read past x. 50
- *     instructions for 16 values and 2 a vector of 4, 55 a block, 16 a call. a2-a15, f0-f4, f11-f15, q0-q3, q6, q7, ACCX.
+ *     instructions for 16 values and 2 a vector of 4, 56 a block, 14 a call. a2-a15, f0-f4, f11-f15, q0-q3, q6, q7, ACCX.
  *
  * The same in two halves, for one scale a vector:
  *

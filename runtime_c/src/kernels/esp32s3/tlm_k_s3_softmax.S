@@ -19,13 +19,11 @@
 #include "tlm_k_s3_exp.h"
 
     .section .rodata
-    .align 4
-.Lexp_table:
-    EXP_TABLE 0
-
     .align 16
 .Lrange_table:
     .long 0x80000000, 0x80000000, 0x80000000, 0x80000000
+.Lexp_table:
+    EXP_TABLE 0
 
 /* The lanes of q into one, by `max` or `min`. */
     .macro REDUCE work, q, to
