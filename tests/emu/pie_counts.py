@@ -42,6 +42,8 @@ def kernel_counts() -> dict[str, int]:
         found[f"{name}/128"] = call_count(name, 128, 0, 0)
     found["codes/128"] = call_count("codes", 128, 0, 0)
     found["centre/128"], found["gain/128"] = call_count("centre", 16, 0, 0), call_count("gain", 32, 1, 0)
+    found["query/8"], found["divide/8"] = call_count("query", 2, 0, 0), call_count("divide", 2, 0, 0)
+    found["scales/48"] = call_count("scales", 3, 0, 0)
     found["range/48"] = call_count("range", 12, 0, 0)
     for name in ("exp", "exp_near", "mul"):
         found[f"{name}/48"] = call_count(name, 48, 0, 0)

@@ -129,6 +129,13 @@ uint32_t tlm_k_s3_quant(const float *x, int8_t *codes, float *scales, int32_t *s
     return tlm_k_ref_quant_block(x, 16u * units, tlm_float(floor), codes, scales, sums);
 }
 
+uint32_t tlm_k_s3_query(const float *x, int8_t *codes, float *scale, uint32_t quads)
+{
+    CALLED("query", quads, 0, 0);
+    need(at(x, 16) && quads >= 1, "query");
+    return tlm_quantise(x, 4u * quads, 0.0f, codes, scale);
+}
+
 float tlm_k_s3_centre(float *y, const float *x, const float *m, uint32_t groups)
 {
     CALLED("centre", groups, 0, 0);
@@ -226,6 +233,19 @@ void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32
     mix(w, v, dims, scale, out, 1);
 }
 
+void tlm_k_s3_scales(void *const *pages, size_t offset, float *out, uint32_t n_pages)
+{
+    CALLED("scales", n_pages, 0, 0);
+    need(at(out, 16), "scales");
+    for (uint32_t p = 0; p < n_pages; p++) {
+        const uint16_t *from = (const uint16_t *)(const void *)((const char *)pages[p] + offset);
+        need(at(from, 16), "scales of a page");
+        for (uint32_t i = 0; i < 16u; i++) {
+            out[16u * p + i] = tlm_from_bf16(from[i]);
+        }
+    }
+}
+
 uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top)
 {
     float bottom = x[0];
@@ -263,8 +283,18 @@ void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
 float tlm_k_s3_sum8(const float *x, uint32_t groups)
 {
     CALLED("sum8", groups, 0, 0);
-    need(groups >= 1, "groups");
+    need(at(x, 16) && groups >= 1, "groups");
     return tlm_sum8(x, 8u * groups);
+}
+
+void tlm_k_s3_divide(float *x, uint32_t quads, const float *z)
+{
+    CALLED("divide", quads, 0, 0);
+    need(at(x, 16) && *z >= 1.0f && *z < 0x1p100f, "quotients");
+    const float inv = 1.0f / *z;
+    for (uint32_t i = 0; i < 4u * quads; i++) {
+        x[i] = x[i] * inv;
+    }
 }
 
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)

@@ -86,7 +86,9 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
     if name.startswith("mix_"):
         v = np.zeros((2, a if kind == "i8" else (a + 1) // 2, 16), np.int8)
         return run_mix(kind, np.zeros(32, np.int8), v, np.float32(1), np.zeros(a, np.float32))[1]
-    unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "quant": 16}.get(name, 1)
+    if name == "scales":
+        return _scales(a)
+    unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "query": 4, "divide": 4, "quant": 16}.get(name, 1)
     x = np.random.default_rng(0).normal(0, 1, unit * a).astype(np.float32)
     if name in ("absmax", "codes"):
         return _half_of_quant(name, x, b)
@@ -96,6 +98,8 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
         "sum8": [a],
         "exp": [a, x.max(keepdims=True)],
         "quant": [x, x, x, a, 0],
+        "query": [np.zeros(4 * a, np.int8), x[:1] * 0, a],
+        "divide": [a, x[:1] * 0 + 3],
         "store_i8": [np.zeros(16 * a, np.int8), x[:1] * 0, a],
         "store_i4": [np.zeros(8 * a, np.int8), x[:1] * 0, a],
         "centre": [x, x, a],
@@ -105,8 +109,15 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
         "act_gelu_tanh": [x if b else 0, a],
         "act_silu": [x if b else 0, a],
     }[name]
-    files = {"add": "add", "store_i8": "store", "store_i4": "store", "quant": "quant", "centre": "norm", "gain": "norm"}
-    file = "act" if name.startswith("act") else files.get(name, "softmax")
+    files = {
+        "quant": ("quant", "query"),
+        "norm": ("centre", "gain"),
+        "store": ("store_i8", "store_i4"),
+        "add": ("add",),
+    }
+    file = next(
+        (file for file, names in files.items() if name in names), "act" if name.startswith("act") else "softmax"
+    )
     return run_floats(file, name, x, rest)
 
 
@@ -117,6 +128,15 @@ def _half_of_quant(name: str, x: np.ndarray, step: int) -> int:
     codes = place(bytes(len(x)), "codes", align=16)
     args = [at, len(x), sums] if name == "absmax" else [at, codes, sums, step, sums, len(x)]
     machine.code(kernel("tlm_k_s3_quant")).call(f"tlm_k_s3_{name}", args)
+    return machine.count
+
+
+def _scales(pages: int) -> int:
+    machine = Machine()
+    place = machine.memory.place
+    at = [place(bytes(32), "page", align=16) for _ in range(pages)]
+    args = [place(np.uint32(at).tobytes(), "pages", align=4), 0, place(bytes(64 * pages), "out", align=16), pages]
+    machine.code(kernel("tlm_k_s3_softmax")).call("tlm_k_s3_scales", args)
     return machine.count
 
 

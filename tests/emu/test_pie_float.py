@@ -150,7 +150,7 @@ def test_softmax_steps() -> None:
             x[:5] = (-3e38, -200.0, x[:n].max() - 60, x[:n].max() - 60.00001, -0.0)
         machine = Machine()
         call = machine.code(program("tlm_k_s3_softmax")).call
-        at = machine.memory.place(x.tobytes(), "x", align=4)
+        at = machine.memory.place(x.tobytes(), "x", align=16)
         top = x[:n].max()
         name = "tlm_k_s3_exp" if x[:n].min() - top < -60 else "tlm_k_s3_exp_near"
         call(name, [at, n, machine.memory.place(top.tobytes(), "top", writable=False, align=4)])
@@ -181,6 +181,31 @@ def test_products() -> None:
     args = [out, *(place(v.tobytes(), "factor", writable=False, align=16) for v in (x, y)), 32]
     machine.code(program("tlm_k_s3_softmax")).call("tlm_k_s3_mul", args)
     assert machine.memory.read(out, 128) == (x * y).tobytes()
+
+
+def test_quotients() -> None:
+    rng = np.random.default_rng(12)
+    for n in (4, 8, 64):
+        for z in (1.0, 2.0, np.nextafter(np.float32(2), np.float32(1)), 256.0, *rng.uniform(1, 300, 20)):
+            x, divisor = rng.normal(0, 1, n).astype(np.float32), np.float32(z)
+            x[:2] = (-0.0, 1e-40)
+            machine = Machine()
+            at = machine.memory.place(x.tobytes(), "x", align=16)
+            by = machine.memory.place(divisor.tobytes(), "z", writable=False, align=4)
+            machine.code(program("tlm_k_s3_softmax")).call("tlm_k_s3_divide", [at, n // 4, by])
+            assert machine.memory.read(at, x.nbytes) == (x * (np.float32(1) / divisor)).tobytes()
+
+
+def test_scales_of_pages() -> None:
+    halves = np.random.default_rng(13).integers(0, 1 << 16, (3, 16), np.uint16)
+    halves[0, :2] = (0, 0x8000)
+    machine = Machine()
+    place = machine.memory.place
+    pages = [place(bytes(32) + page.tobytes(), "page", writable=False, align=16) for page in halves]
+    out = place(bytes(192), "out", align=16)
+    args = [place(np.uint32(pages).tobytes(), "pages", writable=False, align=4), 32, out, 3]
+    machine.code(program("tlm_k_s3_softmax")).call("tlm_k_s3_scales", args)
+    assert machine.memory.read(out, 192) == (halves.astype(np.uint32) << 16).tobytes()
 
 
 def test_addition() -> None:

@@ -141,6 +141,26 @@ def test_whole_quantisation_has_a_floor_and_refuses_what_is_not_finite() -> None
         assert run_whole(x) is None
 
 
+def test_queries_equal_the_reference(reference: ctypes.CDLL) -> None:
+    """One scale for all values, codes at any place, nothing beside them; what is not finite is refused."""
+    rng = np.random.default_rng(5)
+    for n in (4, 8, 20, 64, 256):
+        for peak in (1.0, 1e-30, 2.0**-100, 2.0**-101, 3e38, 1e-40, 0.0, 1.9999999, np.inf, np.nan):
+            x = rng.uniform(-1, 1, (n + 15) // 16 * 16).astype(np.float32)
+            x = aligned(x * np.float32(peak if np.isfinite(peak) else 1))
+            x[n // 3], x[n:] = -peak, 0
+            machine = Machine()
+            place = machine.memory.place
+            out, scale = place(poison(n + 2), "codes"), place(poison(4), "scale", align=4)
+            at = place(x[:n].tobytes(), "x", writable=False, align=16)
+            done = machine.code(program("tlm_k_s3_quant")).call("tlm_k_s3_query", [at, out + 1, scale, n // 4])
+            assert done == np.isfinite(peak)
+            if done:
+                codes, scales, _ = expected(reference, x, n, True)
+                assert machine.memory.read(out, n + 2) == poison(1) + codes[:n].tobytes() + poison(1)
+                assert machine.memory.read(scale, 4) == scales.tobytes()
+
+
 @pytest.mark.parametrize("cache", ["i8", "i4"])
 def test_stores_equal_the_reference(reference: ctypes.CDLL, cache: str) -> None:
     """Every code at its place, nothing beside it."""

@@ -24,8 +24,9 @@ void tlm_k_s3_linear_t2(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args);
 
-/* Rule 5 by blocks, and in two halves with a division in between (tlm_k_s3_quant.S). */
+/* Rule 5 by blocks, of one vector, and in two halves with a division in between (tlm_k_s3_quant.S). */
 uint32_t tlm_k_s3_quant(const float *x, int8_t *codes, float *scales, int32_t *sums, uint32_t units, uint32_t floor);
+uint32_t tlm_k_s3_query(const float *x, int8_t *codes, float *scale, uint32_t quads);
 void tlm_k_s3_absmax(const float *x, uint32_t np, void *peaks);
 void tlm_k_s3_codes(const float *x, int8_t *codes, const void *inv, uint32_t inv_step, int32_t *sums, uint32_t np);
 
@@ -45,11 +46,15 @@ void tlm_k_s3_score_i4(const tlm_k_s3_score *args);
 void tlm_k_s3_mix_i8(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
 void tlm_k_s3_mix_i4(const int8_t *w, const int8_t *v0, const int8_t *v1, uint32_t dims, const float *scale, float *out);
 
+/* The bf16 scales at `offset` of each page, 16 a page, to floats (tlm_k_s3_softmax.S). */
+void tlm_k_s3_scales(void *const *pages, size_t offset, float *out, uint32_t n_pages);
+
 /* Softmax in steps (tlm_k_s3_softmax.S). */
 uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top);
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
 void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top);
 float tlm_k_s3_sum8(const float *x, uint32_t groups);
+void tlm_k_s3_divide(float *x, uint32_t quads, const float *z);
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
 
 /* Rule 11 in two passes (tlm_k_s3_norm.S). */

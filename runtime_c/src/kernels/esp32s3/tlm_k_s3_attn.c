@@ -23,7 +23,7 @@ typedef struct span {
     int8_t *codes;      /* [TLM_BLOCK] */
     int8_t *q;          /* [head_dim + Q_PAD] */
     uint32_t base;      /* position of element 0 */
-    uint32_t count, skip, n; /* elements; those before the window; those in it */
+    uint32_t count, skip, n; /* elements of whole pages; those before the window; those in it */
 } span;
 
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim)
@@ -43,7 +43,7 @@ static span span_of(const tlm_attn *a, const coded *kind)
     s.base = a->first & ~(TLM_BLOCK - 1u);
     s.skip = a->first - s.base;
     s.n = a->last - a->first + 1u;
-    s.count = tlm_round_up(s.skip + s.n, TLM_BLOCK);
+    s.count = tlm_round_up(s.skip + s.n, TLM_PAGE);
     s.e = (float *)a->scratch;
     s.ks = s.e + s.count + LANES;
     s.vs = s.ks + s.count;
@@ -65,23 +65,13 @@ static void fill(float *x, uint32_t from, uint32_t to, float value)
 /* bf16 scales to floats, 0 outside of the window: what stands there among the scores counts for nothing. */
 static void scales(const span *s, size_t offset, float *out)
 {
+    tlm_k_s3_scales(s->a->pages + s->base / TLM_PAGE, offset, out, s->count / TLM_PAGE);
     fill(out, 0, s->skip, 0.0f);
     fill(out, s->skip + s->n, s->count, 0.0f);
-    for (uint32_t i = s->skip; i < s->skip + s->n; i++) {
-        const uint32_t t = s->base + i;
-        const uint16_t *at = (const uint16_t *)(const void *)((const uint8_t *)s->a->pages[t / TLM_PAGE] + offset);
-        out[i] = tlm_from_bf16(at[t % TLM_PAGE]);
-    }
 }
 
-/* Positions of whole pages: those that have a score. */
-static uint32_t scored(const span *s)
-{
-    return tlm_round_up(s->skip + s->n, TLM_PAGE);
-}
-
-/* Scores to e = exp(score - max), 0 in the rest of the last eight, and 1/Z. false: a score is not finite. */
-static bool softmax(const span *s, float *inv_z)
+/* Scores to e = exp(score - max), and their sum Z. false: a score is not finite. */
+static bool softmax(const span *s, float *z)
 {
     float *e = s->e + s->skip, top;
     const uint32_t from = s->skip / QUAD * QUAD, end = s->skip + s->n, to = tlm_round_up(end, QUAD);
@@ -92,21 +82,55 @@ static bool softmax(const span *s, float *inv_z)
         return false;
     }
     (range == 1u ? tlm_k_s3_exp_near : tlm_k_s3_exp)(e, s->n, &top);
-    fill(e, s->n, tlm_round_up(s->n, LANES), 0.0f);
-    *inv_z = 1.0f / tlm_k_s3_sum8(e, (s->n + LANES - 1u) / LANES);
+    const uint32_t groups = (end - from + LANES - 1u) / LANES;
+    fill(s->e, from, s->skip, 0.0f); /* rule 4's tree over the lanes is the same from any lane on, and +0 + x = x */
+    fill(s->e, end, from + groups * LANES, 0.0f);
+    *z = tlm_k_s3_sum8(s->e + from, groups);
     return true;
 }
 
-/* The 32 positions from element i on, added to out. */
+static bool quads(const float *x, uint32_t n)
+{
+    return n % QUAD == 0 && (uintptr_t)x % 16u == 0;
+}
+
+static void divide(float *x, uint32_t n, float z)
+{
+    if (quads(x, n)) {
+        tlm_k_s3_divide(x, n / QUAD, &z);
+        return;
+    }
+    const float inv = 1.0f / z;
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = x[i] * inv;
+    }
+}
+
+static bool query_codes(const float *q, uint32_t dims, int8_t *codes, float *scale)
+{
+    if (quads(q, dims)) {
+        return tlm_k_s3_query(q, codes, scale, dims / QUAD) != 0;
+    }
+    return tlm_quantise(q, dims, 0.0f, codes, scale);
+}
+
+/* The 32 positions from element i on, added to out; those of a page without scores have codes of 0. */
 static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
 {
     const tlm_attn *a = s->a;
     const uint32_t page = (s->base + i) / TLM_PAGE, last = a->last / TLM_PAGE;
+    const uint32_t there = tlm_min_u32(s->count - i, TLM_BLOCK);
     float scale = 0.0f;
     int32_t sum;
-    tlm_k_s3_mul(s->w, s->e + i, s->vs + i, TLM_BLOCK);
-    if (!tlm_k_s3_quant_block(s->w, TLM_BLOCK, 0.0f, s->codes, &scale, &sum)) {
+    tlm_k_s3_mul(s->w, s->e + i, s->vs + i, there);
+    if (tlm_k_s3_quant(s->w, s->codes, &scale, &sum, there / 16u, 0) == 0) {
         return false;
+    }
+    if (there < TLM_BLOCK) {
+        uint32_t *rest = (uint32_t *)(void *)(s->codes + TLM_PAGE);
+        for (uint32_t k = 0; k < TLM_PAGE / 4u; k++) {
+            rest[k] = 0;
+        }
     }
     const int8_t *v0 = (const int8_t *)a->pages[page] + head;
     const int8_t *v1 = (const int8_t *)a->pages[tlm_min_u32(page + 1u, last)] + head;
@@ -117,7 +141,7 @@ static bool mix_block(const span *s, uint32_t i, size_t head, float *out)
 /* Scores of a head that takes several calls: sums of up to 1,024*127*127 < 2^24 are exact as floats. */
 static void long_score(const span *s, tlm_k_s3_score args, float qa)
 {
-    const uint32_t dims = args.dims, step = s->kind->max_dims, count = scored(s);
+    const uint32_t dims = args.dims, step = s->kind->max_dims, count = s->count;
     for (uint32_t i = 0; i < count; i++) {
         s->ones[i] = 1.0f;
     }
@@ -143,18 +167,18 @@ static bool one_head(const span *s, uint32_t h)
     const tlm_attn *a = s->a;
     const uint32_t rows = (a->head_dim + s->kind->dims_a_byte - 1u) / s->kind->dims_a_byte;
     const size_t head = (size_t)(h / (a->n_heads / a->n_kv_heads)) * rows * TLM_PAGE;
-    float *out = a->out + (size_t)h * a->head_dim, q_scale, inv_z;
-    if (!tlm_quantise(a->q + (size_t)h * a->head_dim, a->head_dim, 0.0f, s->q, &q_scale)) {
+    float *out = a->out + (size_t)h * a->head_dim, q_scale, z;
+    if (!query_codes(a->q + (size_t)h * a->head_dim, a->head_dim, s->q, &q_scale)) {
         return false;
     }
     const tlm_k_s3_score score = {a->pages + s->base / TLM_PAGE, a->k + head, s->q, s->ks, s->e, a->head_dim,
-                                  scored(s) / TLM_PAGE, q_scale * a->scale};
+                                  s->count / TLM_PAGE, q_scale * a->scale};
     if (a->head_dim > s->kind->max_dims) {
         long_score(s, score, score.qa);
     } else {
         s->kind->score(&score);
     }
-    if (!softmax(s, &inv_z)) {
+    if (!softmax(s, &z)) {
         return false;
     }
     for (uint32_t d = 0; d < a->head_dim; d++) {
@@ -165,9 +189,7 @@ static bool one_head(const span *s, uint32_t h)
             return false;
         }
     }
-    for (uint32_t d = 0; d < a->head_dim; d++) {
-        out[d] = out[d] * inv_z;
-    }
+    divide(out, a->head_dim, z);
     return true;
 }
 
@@ -176,7 +198,6 @@ static bool attend(const tlm_attn *a, const coded *kind)
     const span s = span_of(a, kind);
     scales(&s, a->ks, s.ks);
     scales(&s, a->vs, s.vs);
-    fill(s.e, scored(&s), s.count + LANES, 0.0f);
     for (uint32_t h = a->head0; h < a->head1; h++) {
         if (!one_head(&s, h)) {
             return false;

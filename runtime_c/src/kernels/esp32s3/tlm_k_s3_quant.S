@@ -5,6 +5,10 @@
  *     floor: bits of the least peak. 0: a value is not finite. x and codes 16-aligned. Nothing is read past x. 50
  *     instructions for 16 values and 2 a vector of 4, 56 a block, 14 a call. a2-a15, f0-f4, f11-f15, q0-q3, q6, q7, ACCX.
  *
+ * uint32_t tlm_k_s3_query(const float *x, int8_t *codes, float *scale, uint32_t quads)
+ *     One scale for 4*quads values, quads >= 1. 0: a value is not finite. x 16-aligned, codes of any alignment. Nothing is read
+ *     past x. 20 instructions for 4 values, 59 a call. a2-a10, a12-a15, f0-f4, f11-f15, q0-q2, q6, q7.
+ *
  * The same in two halves, for one scale a vector:
  *
  * void tlm_k_s3_absmax(const float *x, uint32_t np, uint32_t *a)
@@ -64,8 +68,8 @@ tlm_k_s3_absmax:
     retw.n
     .size tlm_k_s3_absmax, . - tlm_k_s3_absmax
 
-/* Four values at a2: products with f14, rounded to integers in the low bytes, to a8. */
-    .macro FOUR back
+/* Four values at a2: products with f14, rounded to integers in the low bytes of f0-f3. */
+    .macro ROUND_FOUR
     ee.ldf.128.ip f3, f2, f1, f0, a2, 16
     mul.s f0, f0, f14
     mul.s f1, f1, f14
@@ -75,6 +79,11 @@ tlm_k_s3_absmax:
     add.s f1, f1, f15
     add.s f2, f2, f15
     add.s f3, f3, f15
+    .endm
+
+/* The same, stored at a8. */
+    .macro FOUR back
+    ROUND_FOUR
     ee.stf.128.ip f3, f2, f1, f0, a8, \back
     .endm
 
@@ -121,6 +130,47 @@ tlm_k_s3_codes:
     retw.n
     .size tlm_k_s3_codes, . - tlm_k_s3_codes
 
+/* For a peak, bits of a finite one in a8: f14 = 127/peak, a10 = bits of the scale; 0 and 0 below 2^-100. a7-a9, f0-f4 are lost;
+ * the rest as QUANT_CONSTANTS leaves it. `live` and `scaled` are labels. */
+    .macro INVERSE live, scaled
+    movi a9, 0x0D800000         /* 2^-100 */
+    movi a10, 0
+    bgeu a8, a9, \live
+    wfr f14, a10
+    j \scaled
+\live:
+    wfr f1, a8
+    and a9, a8, a13
+    mul.s f0, f1, f13           /* the scale */
+    sub a8, a8, a9              /* exponent of the peak */
+    add a9, a9, a14             /* its significand, 1 <= f1 < 2 */
+    wfr f1, a9
+    RECIP a7, a9, a15, f11
+    mul.s f3, f12, f2           /* 127/f1: a product, then the fused residual (tests/emu: all 2^23) */
+    mov.s f4, f12
+    msub.s f4, f3, f1
+    madd.s f3, f4, f2
+    rfr a9, f3
+    rfr a10, f0
+    sub a9, a9, a8
+    add a9, a9, a14
+    wfr f14, a9
+\scaled:
+    .endm
+
+    .macro QUANT_CONSTANTS
+    movi a8, .Lquant_table
+    ee.vld.128.ip q6, a8, 16
+    ee.vld.128.ip q7, a8, 16
+    lsi f13, a8, 0
+    lsi f12, a8, 4
+    lsi f11, a8, 8
+    lsi f15, a8, 12
+    movi a13, 0x007FFFFF
+    movi a14, 0x3F800000
+    movi a15, RECIP_MAGIC
+    .endm
+
     .section .rodata
     .align 16
 .Lquant_table:
@@ -138,16 +188,7 @@ tlm_k_s3_codes:
     .type tlm_k_s3_quant, @function
 tlm_k_s3_quant:
     entry a1, QUANT_FRAME
-    movi a8, .Lquant_table
-    ee.vld.128.ip q6, a8, 16
-    ee.vld.128.ip q7, a8, 16
-    lsi f13, a8, 0
-    lsi f12, a8, 4
-    lsi f11, a8, 8
-    lsi f15, a8, 12
-    movi a13, 0x007FFFFF
-    movi a14, 0x3F800000
-    movi a15, RECIP_MAGIC
+    QUANT_CONSTANTS
     s32i a7, a1, AT_FLOOR
 .Lquant_block:
     movi a11, 2
@@ -163,29 +204,7 @@ tlm_k_s3_quant:
     retw.n
 .Lfinite:
     maxu a8, a8, a10
-    movi a9, 0x0D800000         /* 2^-100 */
-    movi a10, 0
-    bgeu a8, a9, .Llive
-    wfr f14, a10
-    j .Lscaled
-.Llive:
-    wfr f1, a8
-    and a9, a8, a13
-    mul.s f0, f1, f13           /* the scale */
-    sub a8, a8, a9              /* exponent of the peak */
-    add a9, a9, a14             /* its significand, 1 <= f1 < 2 */
-    wfr f1, a9
-    RECIP a7, a9, a15, f11
-    mul.s f3, f12, f2           /* 127/f1: a product, then the fused residual (tests/emu: all 2^23) */
-    mov.s f4, f12
-    msub.s f4, f3, f1
-    madd.s f3, f4, f2
-    rfr a9, f3
-    rfr a10, f0
-    sub a9, a9, a8
-    add a9, a9, a14
-    wfr f14, a9
-.Lscaled:
+    INVERSE .Llive, .Lscaled
     s32i a10, a4, 0
     addi a4, a4, 4
     mov a8, a1
@@ -212,3 +231,35 @@ tlm_k_s3_quant:
     movi a2, 1
     retw.n
     .size tlm_k_s3_quant, . - tlm_k_s3_quant
+
+    .align 4
+    .global tlm_k_s3_query
+    .type tlm_k_s3_query, @function
+tlm_k_s3_query:
+    entry a1, 32
+    QUANT_CONSTANTS
+    mov a7, a2
+    mov a12, a5
+    PEAK a7, a12, a8, a9, a10, a12, .Lquery_peak
+    movi a9, 0x7F800000
+    bltu a8, a9, .Lquery_finite
+    movi a2, 0
+    retw.n
+.Lquery_finite:
+    INVERSE .Lquery_live, .Lquery_scaled
+    s32i a10, a4, 0
+    loopnez a5, .Lqueried
+    ROUND_FOUR
+    rfr a6, f0
+    rfr a7, f1
+    rfr a8, f2
+    rfr a9, f3
+    s8i a6, a3, 0
+    s8i a7, a3, 1
+    s8i a8, a3, 2
+    s8i a9, a3, 3
+    addi a3, a3, 4
+.Lqueried:
+    movi a2, 1
+    retw.n
+    .size tlm_k_s3_query, . - tlm_k_s3_query

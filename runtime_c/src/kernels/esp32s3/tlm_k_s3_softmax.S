@@ -1,4 +1,4 @@
-/* The softmax of rules 16 and 17 of NUMERICS.md in steps, over floats of any 4-aligned place.
+/* The softmax of rules 16 and 17 of NUMERICS.md in steps.
  *
  * uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top)
  *     The largest of 4*quads values, 16-aligned, quads >= 1. Returns 0 where one is not finite, 1 where all lie within 60 of
@@ -6,17 +6,24 @@
  *
  * void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
  * void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
- *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. 31 instructions a value (28), 17 a
+ *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. x 4-aligned. 31 instructions a value (28), 17 a
  *     call. a2-a9, f0-f15.
  *
  * float tlm_k_s3_sum8(const float *x, uint32_t groups)
- *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0); groups >= 1. 17 instructions a group, 12 a
- *     call. a2-a4, f0-f8.
+ *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0), 16-aligned; groups >= 1. 10 instructions a
+ *     group, 4 a call. a2, a3, f0-f11.
+ *
+ * void tlm_k_s3_divide(float *x, uint32_t quads, const float *z)
+ *     x[i] = x[i] * (1/ *z) for 4*quads values, 16-aligned; 1 <= *z < 2^100. 6 instructions for 4 values, 19 a call. a2-a8, f1-f7.
  *
  * void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
  *     out[i] = x[i]*y[i]; all 16-aligned, n a multiple of 4. 7 instructions for 4 values, 5 a call. a2-a5, f0-f7.
+ *
+ * void tlm_k_s3_scales(void *const *pages, size_t offset, float *out, uint32_t n_pages)
+ *     out[16*p + i] = bf16 i at `offset` of page p; there and out 16-aligned. 13 instructions a page, 3 a call. a2-a7, q0, q1.
  */
 #include "tlm_k_s3_exp.h"
+#include "tlm_k_s3_recip.h"
 
     .section .rodata
     .align 16
@@ -34,6 +41,15 @@
     \work \to, \to, a11
     \work a12, a12, a13
     \work \to, \to, a12
+    .endm
+
+/* Eight bf16 at a6 to floats at a4: zeros come below each. */
+    .macro WIDEN
+    ee.zero.q q0
+    ee.vld.128.ip q1, a6, 16
+    ee.vzip.16 q0, q1
+    ee.vst.128.ip q0, a4, 16
+    ee.vst.128.ip q1, a4, 16
     .endm
 
     .text
@@ -128,33 +144,20 @@ tlm_k_s3_exp_near:
     .type tlm_k_s3_sum8, @function
 tlm_k_s3_sum8:
     entry a1, 32
-    lsi f0, a2, 0
-    lsi f1, a2, 4
-    lsi f2, a2, 8
-    lsi f3, a2, 12
-    lsi f4, a2, 16
-    lsi f5, a2, 20
-    lsi f6, a2, 24
-    lsi f7, a2, 28
+    ee.ldf.128.ip f3, f2, f1, f0, a2, 16
+    ee.ldf.128.ip f7, f6, f5, f4, a2, 16
     addi a3, a3, -1
     loopnez a3, .Lsummed
-    addi a2, a2, 32
-    lsi f8, a2, 0
+    ee.ldf.128.ip f11, f10, f9, f8, a2, 16
     add.s f0, f0, f8
-    lsi f8, a2, 4
-    add.s f1, f1, f8
-    lsi f8, a2, 8
-    add.s f2, f2, f8
-    lsi f8, a2, 12
-    add.s f3, f3, f8
-    lsi f8, a2, 16
+    add.s f1, f1, f9
+    add.s f2, f2, f10
+    add.s f3, f3, f11
+    ee.ldf.128.ip f11, f10, f9, f8, a2, 16
     add.s f4, f4, f8
-    lsi f8, a2, 20
-    add.s f5, f5, f8
-    lsi f8, a2, 24
-    add.s f6, f6, f8
-    lsi f8, a2, 28
-    add.s f7, f7, f8
+    add.s f5, f5, f9
+    add.s f6, f6, f10
+    add.s f7, f7, f11
 .Lsummed:
     add.s f0, f0, f4
     add.s f2, f2, f6
@@ -166,6 +169,28 @@ tlm_k_s3_sum8:
     rfr a2, f0
     retw.n
     .size tlm_k_s3_sum8, . - tlm_k_s3_sum8
+
+    .align 4
+    .global tlm_k_s3_divide
+    .type tlm_k_s3_divide, @function
+tlm_k_s3_divide:
+    entry a1, 32
+    l32i a5, a4, 0
+    movi a6, RECIP_MAGIC
+    movi a7, 0x3F800000
+    wfr f4, a7
+    wfr f1, a5
+    RECIP a8, a5, a6, f4
+    loopnez a3, .Ldivided
+    ee.ldf.128.ip f7, f6, f5, f4, a2, 0
+    mul.s f4, f4, f2
+    mul.s f5, f5, f2
+    mul.s f6, f6, f2
+    mul.s f7, f7, f2
+    ee.stf.128.ip f7, f6, f5, f4, a2, 16
+.Ldivided:
+    retw.n
+    .size tlm_k_s3_divide, . - tlm_k_s3_divide
 
     .align 4
     .global tlm_k_s3_mul
@@ -184,3 +209,18 @@ tlm_k_s3_mul:
 .Lmultiplied:
     retw.n
     .size tlm_k_s3_mul, . - tlm_k_s3_mul
+
+    .align 4
+    .global tlm_k_s3_scales
+    .type tlm_k_s3_scales, @function
+tlm_k_s3_scales:
+    entry a1, 32
+    loopnez a5, .Lwidened
+    l32i a6, a2, 0
+    addi a2, a2, 4
+    add a6, a6, a3
+    WIDEN
+    WIDEN
+.Lwidened:
+    retw.n
+    .size tlm_k_s3_scales, . - tlm_k_s3_scales
