@@ -27,6 +27,7 @@ from pie_run import run_floats, run_linear, run_mix, run_score
 from tinyexport.blob.content import BlobContent
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from tinyexport.blob.writer import build as build_blob
+from tinyexport.quant import quantise
 from tinyexport.spec import LayerSpec, ModelSpec
 
 TARGET = build.TARGETS["rv32imafc"]
@@ -48,8 +49,8 @@ class Token(NamedTuple):
         return self.glue + (DIVISION - 1) * self.divisions + sum(self.assembly.values())
 
 
-def model() -> bytes:
-    """A model of TinyTalk's shape with random weights."""
+def model(keys: bool = False) -> bytes:
+    """A model of TinyTalk's shape with random weights; `keys`: with what an export adds for the cache's keys."""
     layer = LayerSpec(n_kv_heads=16, ffn_dim=512, ffn_kind=FfnKind.PLAIN, window=0)
     spec = ModelSpec(
         dim=128,
@@ -68,7 +69,15 @@ def model() -> bytes:
         input_quant=InputQuant.PLAIN,
         tied=True,
     )
-    return build_blob(BlobContent(spec=spec, tensors=_tensors(spec, 1, ("q4_0",)), info={"name": "TinyTalk's shape"}))
+    tensors = _tensors(spec, 1, ("q4_0",))
+    if keys:
+        rng, dim = np.random.default_rng(2), spec.n_heads * spec.head_dim
+        for i in range(len(spec.layers)):
+            ends = np.float32([rng.normal(0, 1, dim), rng.uniform(0.5, 2, dim)])
+            feedback = rng.normal(0, 0.2, (spec.head_dim, dim)).astype(np.float32)
+            tensors[f"layers.{i}.k_range"] = quantise("f32", ends)
+            tensors[f"layers.{i}.k_feedback"] = quantise("q4_0", feedback)
+    return build_blob(BlobContent(spec=spec, tensors=tensors, info={"name": "TinyTalk's shape"}))
 
 
 @cache
@@ -168,11 +177,11 @@ def _build(folder: Path, blob: int, cache_type: str) -> Path:
     return program(TARGET, "token", [HERE / "pie_glue.c", *sources, *_uncounted(folder)], *defines)
 
 
-def measure(cache_type: str = "i8") -> dict[str, Token]:
-    """Each window with a cache of that type."""
+def measure(cache_type: str = "i8", keys: bool = False) -> dict[str, Token]:
+    """Each window with a cache of that type; `keys` as in `model`."""
     folder = OUT / f"token-{TARGET.name}"
     folder.mkdir(parents=True, exist_ok=True)
-    blob = model()
+    blob = model(keys)
     with cbuild.locked(folder):
         (folder / "model.tlm").write_bytes(blob)
         elf = _build(folder, len(blob), cache_type)
@@ -201,9 +210,9 @@ def measure(cache_type: str = "i8") -> dict[str, Token]:
 
 def main() -> None:
     """Prints every window."""
-    for cache_type in ("i8", "i4"):
-        for name, token in measure(cache_type).items():
-            print(f"{name}, {cache_type} cache: {token.total / 1e6:.3f} M")
+    for cache_type, keys in (("i8", False), ("i4", False), ("i8", True), ("i4", True)):
+        for name, token in measure(cache_type, keys).items():
+            print(f"{name}, {cache_type} cache{', keys of rules 12 and 15' * keys}: {token.total / 1e6:.3f} M")
             print(f"  C {token.glue / 1e6:.3f} M, {token.divisions} divisions")
             for function, count in sorted(token.assembly.items(), key=lambda item: -item[1]):
                 print(f"  {function:16} {count / 1e6:8.3f} M")

@@ -6,15 +6,16 @@
  *
  * void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
  * void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
- *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. x 4-aligned. 31 instructions a value (28), 17 a
- *     call. a2-a9, f0-f15.
+ *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. x 4-aligned. 31 instructions a value
+ *     (28), 17 a call. a2-a9, f0-f15.
  *
  * float tlm_k_s3_sum8(const float *x, uint32_t groups)
  *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0), 16-aligned; groups >= 1. 10 instructions a
  *     group, 4 a call. a2, a3, f0-f11.
  *
  * void tlm_k_s3_divide(float *x, uint32_t quads, const float *z)
- *     x[i] = x[i] * (1/ *z) for 4*quads values, 16-aligned; 1 <= *z < 2^100. 6 instructions for 4 values, 19 a call. a2-a8, f1-f7.
+ *     x[i] = x[i] * (1/ *z) for 4*quads values, 16-aligned; 1 <= *z < 2^100. 6 instructions for 4 values, 19 a call. a2-a8,
+ *     f1-f7.
  *
  * void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
  *     out[i] = x[i]*y[i]; all 16-aligned, n a multiple of 4. 7 instructions for 4 values, 5 a call. a2-a5, f0-f7.
