@@ -126,8 +126,9 @@ static void run_attention(void *arg, uint32_t part, uint32_t parts)
     const uint32_t end = all * (part + 1u) / parts;
     for (uint32_t at = all * part / parts; at < end && !job->bad[part];) {
         const uint32_t i = at / row, from = at % row, to = tlm_min_u32(end - i * row, row);
-        job->bad[part] =
-            !(together ? attend(job, from, to - from, i, i + 1u, part) : attend(job, i, 1, from, to, part));
+        const uint32_t b = together ? from : i, n = together ? to - from : 1u;
+        const uint32_t head0 = together ? i : from, head1 = together ? i + 1u : to;
+        job->bad[part] = !attend(job, b, n, head0, head1, part); /* one call: inlined, less stack */
         at = i * row + to;
     }
 }
