@@ -69,7 +69,7 @@ class Board:
 
     @property
     def largest_blob(self) -> int:
-        """Bytes of the largest blob that one slot of the whole partition takes."""
+        """Bytes of the largest blob that the partition takes: larger than a slot, it takes all of them."""
         return self.model_partition - SLOT_HEADER
 
 

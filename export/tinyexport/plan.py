@@ -315,7 +315,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         limit="does not fit" if reasons else _limit(mid, flow, board),
         parts_ms=mid.parts_ms,
         assumptions=_assumptions(board, flow, ram),
-        note="one slot only: an upload replaces the old model" if board.slot < len(data) <= board.largest_blob else "",
+        note="takes both slots: it replaces the old model" if board.slot < len(data) <= board.largest_blob else "",
     )
 
 

@@ -19,20 +19,18 @@ static uint32_t next_piece(const install *i)
     return i->source.bytes - i->at < PIECE ? i->source.bytes - i->at : PIECE;
 }
 
-/* As an upload begins: with one slot the old model goes now. */
+/* As an upload begins: where there is no room for both, the old model goes now. */
 static uint16_t begin_write(install *i, app_t *app)
 {
     uint32_t detail;
     sha256_end(&i->hash, i->digest);
-    uint16_t error = store_choose(&app->store, PROTO_AUTO, app->slot, &i->slot);
+    uint16_t error = store_choose(&app->store, PROTO_AUTO, app->slot, i->source.bytes, &i->slot, &detail);
     if (error != PROTO_ERROR_NONE)
         return error;
-    if (i->source.bytes > store_capacity(&app->store))
-        return PROTO_ERROR_STORE_SIZE;
-    if (i->slot == app->slot)
+    if (i->slot == app->slot || store_spans(&app->store, i->source.bytes))
         models_unload(app);
     app->activated = false;
-    error = store_begin(&app->store, i->slot, i->source.bytes, i->digest, &detail);
+    error = store_begin(&app->store, i->slot, i->source.bytes, i->digest);
     i->phase = INSTALL_WRITE;
     i->at = app->store.slot[i->slot].offset;
     app_status_changed(app); /* names of a model that is gone are not to be drawn */

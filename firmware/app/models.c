@@ -88,17 +88,13 @@ uint16_t models_begin(app_t *app, const proto_header *to, const proto_upload_beg
     uint8_t slot = 0;
     if (m->sha256.len != 32)
         return PROTO_ERROR_BAD_MESSAGE;
-    uint16_t error = store_choose(&app->store, m->slot, app->slot, &slot);
+    uint16_t error = store_choose(&app->store, m->slot, app->slot, m->size, &slot, detail);
     if (error != PROTO_ERROR_NONE)
         return error;
-    if (m->size == 0 || m->size > store_capacity(&app->store)) {
-        *detail = store_capacity(&app->store);
-        return PROTO_ERROR_STORE_SIZE;
-    }
-    if (slot == app->slot) /* one slot: from here on there is no model */
+    if (slot == app->slot || store_spans(&app->store, m->size)) /* no other slot: from here on there is no model */
         models_unload(app);
     app->activated = false;
-    error = store_begin(&app->store, slot, m->size, m->sha256.data, detail);
+    error = store_begin(&app->store, slot, m->size, m->sha256.data);
     app_status_changed(app);
     return error != PROTO_ERROR_NONE ? error : send_upload(app, to);
 }

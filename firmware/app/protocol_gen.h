@@ -153,7 +153,7 @@ enum {
     PROTO_SETTINGS_SET = 0x09, /* Sets and stores the fields named in `mask`. Answer: `settings`, or `error` (nothing is changed). */
     PROTO_SETTINGS_FORGET = 0x0A, /* The fields in `mask` go back to the model's and the board's defaults. Answer: `settings`. */
     PROTO_SLOT = 0x10, /* What a model slot holds. Answer: `slot_is`. */
-    PROTO_UPLOAD_BEGIN = 0x11, /* Begins an upload, or resumes the one with the same size and hash. With two slots the model in use stays in use; with one slot it is gone from here on. Answer: `upload_is`. */
+    PROTO_UPLOAD_BEGIN = 0x11, /* Begins an upload, or resumes the one with the same size and hash. With two slots the model in use stays in use; with one slot, or where the blob is larger than a slot and so takes both, it is gone from here on. Answer: `upload_is`. */
     PROTO_UPLOAD_CHUNK = 0x12, /* Bytes of the blob, in order. Answer: `upload_is` with the offset reached. A chunk already written is answered likewise; one too far ahead gives `error` STORE_OFFSET. Up to `window` bytes may be under way unanswered. */
     PROTO_UPLOAD_QUERY = 0x13, /* Where an upload stands, after a break too. Answer: `upload_is`, or NOT_BEGUN. */
     PROTO_UPLOAD_VERIFY = 0x14, /* Hash over flash, then every check of the runtime and of memory. Answer: `progress`..., `ok`; or `error`. */

@@ -35,21 +35,33 @@ uint32_t store_capacity(const store *s)
     return s->flash != NULL ? s->slot_bytes - s->flash->erase_bytes : 0;
 }
 
-static bool read_record(const store *s, uint32_t at, uint32_t magic, record *r)
+/* Bytes of the largest blob that begins in this slot. */
+static uint32_t room(const store *s, uint8_t slot)
 {
-    return s->flash->read(s->flash->ctx, at, r, sizeof *r) && r->magic == magic &&
-           r->crc == app_crc32(0, r, sizeof *r - 4u) && r->size > 0 && r->size <= store_capacity(s);
+    return slot == 0 ? s->slots * s->slot_bytes - s->flash->erase_bytes : store_capacity(s);
 }
 
-static bool write_record(const store *s, uint32_t at, uint32_t magic, uint32_t sequence, const store_slot *slot)
+bool store_spans(const store *s, uint32_t size)
 {
+    return size > store_capacity(s);
+}
+
+static bool read_record(const store *s, uint8_t n, uint32_t at, uint32_t magic, record *r)
+{
+    return s->flash->read(s->flash->ctx, base(s, n) + at, r, sizeof *r) && r->magic == magic &&
+           r->crc == app_crc32(0, r, sizeof *r - 4u) && r->size > 0 && r->size <= room(s, n);
+}
+
+static bool write_record(const store *s, uint8_t n, uint32_t at, uint32_t magic, uint32_t sequence)
+{
+    const store_slot *slot = &s->slot[n];
     record r, back;
     r.magic = magic;
     r.sequence = sequence;
     r.size = slot->size;
     memcpy(r.sha, slot->sha, sizeof r.sha);
     r.crc = app_crc32(0, &r, sizeof r - 4u);
-    return s->flash->write(s->flash->ctx, at, &r, sizeof r) && read_record(s, at, magic, &back) &&
+    return s->flash->write(s->flash->ctx, base(s, n) + at, &r, sizeof r) && read_record(s, n, at, magic, &back) &&
            memcmp(&r, &back, sizeof r) == 0;
 }
 
@@ -68,11 +80,11 @@ static void read_slot(store *s, uint8_t n)
     store_slot *slot = &s->slot[n];
     record r;
     memset(slot, 0, sizeof *slot);
-    if (read_record(s, base(s, n) + HEADER_AT, HEADER_MAGIC, &r)) {
+    if (read_record(s, n, HEADER_AT, HEADER_MAGIC, &r)) {
         slot->state = PROTO_SLOT_STATE_STORED;
         slot->sequence = r.sequence;
         slot->offset = r.size;
-    } else if (read_record(s, base(s, n) + UPLOAD_AT, UPLOAD_MAGIC, &r)) {
+    } else if (read_record(s, n, UPLOAD_AT, UPLOAD_MAGIC, &r)) {
         slot->offset = blocks_done(s, n, r.size);
         slot->state = slot->offset == r.size ? PROTO_SLOT_STATE_COMPLETE : PROTO_SLOT_STATE_PARTIAL;
         s->upload = n;
@@ -93,9 +105,9 @@ void store_init(store *s, const board_flash *flash, uint8_t slots)
     s->slots = slots < STORE_MAX_SLOTS ? slots : STORE_MAX_SLOTS;
     s->slot_bytes = flash->bytes / s->slots / flash->erase_bytes * flash->erase_bytes;
     s->block_bytes = flash->erase_bytes > MIN_BLOCK ? flash->erase_bytes : MIN_BLOCK;
-    while (s->slot_bytes / s->block_bytes >= (flash->erase_bytes - BLOCKS_AT) / 4u)
+    while (s->slots * s->slot_bytes / s->block_bytes >= (flash->erase_bytes - BLOCKS_AT) / 4u)
         s->block_bytes *= 2u;
-    for (uint8_t n = 0; n < s->slots; n++)
+    for (uint8_t n = 0; n < s->slots && !store_spans(s, s->slot[0].size); n++)
         read_slot(s, n);
 }
 
@@ -136,21 +148,23 @@ static uint8_t spare(const store *s, uint8_t used)
 {
     uint8_t best = s->upload;
     for (uint8_t n = 0; n < s->slots; n++)
-        if ((n != used || s->slots == 1) && (best == PROTO_AUTO || s->slot[n].sequence < s->slot[best].sequence))
+        if (n != used && (best == PROTO_AUTO || s->slot[n].sequence < s->slot[best].sequence))
             best = n;
     return best;
 }
 
-uint16_t store_choose(const store *s, uint8_t wanted, uint8_t used, uint8_t *slot)
+uint16_t store_choose(const store *s, uint8_t wanted, uint8_t used, uint32_t size, uint8_t *slot, uint32_t *detail)
 {
     if (s->flash == NULL)
         return PROTO_ERROR_STORE_READ_ONLY;
+    const bool alone = s->slots == 1 || store_spans(s, size) || store_spans(s, s->slot[0].size);
     if (wanted == PROTO_AUTO)
-        wanted = spare(s, used);
-    if (wanted >= s->slots || (wanted == used && s->slots > 1))
+        wanted = alone ? 0 : spare(s, used);
+    if (wanted >= s->slots || (alone ? wanted != 0 : wanted == used))
         return PROTO_ERROR_STORE_SLOT;
     *slot = wanted;
-    return PROTO_ERROR_NONE;
+    *detail = room(s, wanted);
+    return size != 0 && size <= room(s, wanted) ? PROTO_ERROR_NONE : PROTO_ERROR_STORE_SIZE;
 }
 
 static bool same_upload(const store_slot *slot, uint32_t size, const uint8_t sha[32])
@@ -159,23 +173,21 @@ static bool same_upload(const store_slot *slot, uint32_t size, const uint8_t sha
            memcmp(slot->sha, sha, 32) == 0;
 }
 
-uint16_t store_begin(store *s, uint8_t n, uint32_t size, const uint8_t sha[32], uint32_t *detail)
+uint16_t store_begin(store *s, uint8_t n, uint32_t size, const uint8_t sha[32])
 {
     store_slot *slot = &s->slot[n];
-    if (size == 0 || size > store_capacity(s)) {
-        *detail = store_capacity(s);
-        return PROTO_ERROR_STORE_SIZE;
-    }
     if (same_upload(slot, size, sha)) {
         s->upload = n;
         return PROTO_ERROR_NONE;
     }
-    const uint16_t error = store_erase(s, n);
+    uint16_t error = store_erase(s, n);
+    for (uint8_t i = 1; i < s->slots && store_spans(s, size) && error == PROTO_ERROR_NONE; i++)
+        error = store_erase(s, i);
     if (error != PROTO_ERROR_NONE)
         return error;
     slot->size = size;
     memcpy(slot->sha, sha, sizeof slot->sha);
-    if (!write_record(s, base(s, n) + UPLOAD_AT, UPLOAD_MAGIC, 0, slot))
+    if (!write_record(s, n, UPLOAD_AT, UPLOAD_MAGIC, 0))
         return PROTO_ERROR_STORE_FLASH;
     slot->state = PROTO_SLOT_STATE_PARTIAL;
     s->upload = n;
@@ -297,7 +309,7 @@ uint16_t store_activate(store *s)
     for (uint8_t n = 0; n < s->slots; n++)
         if (s->slot[n].state == PROTO_SLOT_STATE_STORED && s->slot[n].sequence >= sequence)
             sequence = s->slot[n].sequence + 1u;
-    if (!write_record(s, base(s, s->upload) + HEADER_AT, HEADER_MAGIC, sequence, slot))
+    if (!write_record(s, s->upload, HEADER_AT, HEADER_MAGIC, sequence))
         return PROTO_ERROR_STORE_FLASH;
     slot->state = PROTO_SLOT_STATE_STORED;
     slot->sequence = sequence;
@@ -305,12 +317,17 @@ uint16_t store_activate(store *s)
     return PROTO_ERROR_NONE;
 }
 
+/* A blob that spans all slots goes from the head of each: its bytes there are not to pass for a header. */
 uint16_t store_erase(store *s, uint8_t n)
 {
-    store_unmap(s, n);
-    if (s->upload == n)
-        s->upload = PROTO_AUTO;
-    memset(&s->slot[n], 0, sizeof s->slot[n]);
-    const bool ok = s->flash->erase(s->flash->ctx, base(s, n), s->flash->erase_bytes);
+    const uint8_t end = store_spans(s, s->slot[n].size) ? s->slots : (uint8_t)(n + 1u);
+    bool ok = true;
+    for (; n < end; n++) {
+        store_unmap(s, n);
+        if (s->upload == n)
+            s->upload = PROTO_AUTO;
+        memset(&s->slot[n], 0, sizeof s->slot[n]);
+        ok = s->flash->erase(s->flash->ctx, base(s, n), s->flash->erase_bytes) && ok;
+    }
     return ok ? PROTO_ERROR_NONE : PROTO_ERROR_STORE_FLASH;
 }

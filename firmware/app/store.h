@@ -3,7 +3,9 @@
  * A slot is one sector of bookkeeping, then the blob. The bookkeeping sector holds, each written once after an
  * erase: the upload record (what is coming), one word per finished block (how far it came), and the header (this
  * slot is a model), written last. A power cut at any byte therefore leaves every other slot as it was, and this
- * one either empty, resumable or complete. At boot the valid header with the highest sequence number wins. */
+ * one either empty, resumable or complete. At boot the valid header with the highest sequence number wins.
+ *
+ * A blob larger than a slot begins in slot 0 and takes the others too: they are empty from its begin on. */
 #ifndef APP_STORE_H
 #define APP_STORE_H
 
@@ -35,6 +37,7 @@ typedef struct store {
 /* Reads the bookkeeping of all slots. `flash` may be NULL. */
 void store_init(store *s, const board_flash *flash, uint8_t slots);
 uint32_t store_capacity(const store *s); /* largest blob of a slot */
+bool store_spans(const store *s, uint32_t size); /* a blob of that size takes all slots */
 /* The slot to boot from: the highest sequence below `below`, or PROTO_AUTO. Start with 0xFFFFFFFF. */
 uint8_t store_newest(const store *s, uint32_t below);
 /* Address of a slot's blob, or NULL. */
@@ -43,9 +46,10 @@ void store_unmap(store *s, uint8_t slot);
 
 /* The functions below return a PROTO_ERROR_*. `*detail` is for the error message. */
 
-/* The slot that an upload to `wanted` (or PROTO_AUTO) uses; `used` is the slot of the model in use. */
-uint16_t store_choose(const store *s, uint8_t wanted, uint8_t used, uint8_t *slot);
-uint16_t store_begin(store *s, uint8_t slot, uint32_t size, const uint8_t sha[32], uint32_t *detail);
+/* The slot that an upload of `size` bytes to `wanted` (or PROTO_AUTO) uses; `used` is the slot of the model in use,
+ * which must be given up before store_begin where it is the one chosen or the blob spans all slots. */
+uint16_t store_choose(const store *s, uint8_t wanted, uint8_t used, uint32_t size, uint8_t *slot, uint32_t *detail);
+uint16_t store_begin(store *s, uint8_t slot, uint32_t size, const uint8_t sha[32]);
 /* `data` may lie at any address. */
 uint16_t store_chunk(store *s, uint32_t offset, uint32_t crc, const void *data, uint32_t bytes, uint32_t *detail);
 /* Hashes the upload a few KB at a time: true when it is through, `*error` then says how it went. The slot stays

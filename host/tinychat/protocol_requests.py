@@ -73,7 +73,8 @@ echo u8            1: typed characters are echoed to a plain terminal
         "upload_begin",
         0x11,
         "Begins an upload, or resumes the one with the same size and hash. With two slots the model in use "
-        "stays in use; with one slot it is gone from here on. Answer: `upload_is`.",
+        "stays in use; with one slot, or where the blob is larger than a slot and so takes both, it is gone from here "
+        "on. Answer: `upload_is`.",
         fields("""
 slot u8            where to, or AUTO
 size u32           bytes of the blob

@@ -194,9 +194,11 @@ def test_a_model_that_does_not_run_here_is_kept_while_there_is_an_empty_slot() -
 
 def test_sizes(device: Sim) -> None:
     host = RawHost(device)
-    for size in (0, FLASH // 2, 0xFFFFFFFF):
+    for size, most in ((0, FLASH // 2), (FLASH - SECTOR + 1, FLASH), (0xFFFFFFFF, FLASH)):
         refused = host.one("upload_begin", slot=AUTO, size=size, sha256=bytes(32))
-        assert (refused.code, refused.detail) == (Error.STORE_SIZE, FLASH // 2 - SECTOR)
+        assert (refused.code, refused.detail) == (Error.STORE_SIZE, most - SECTOR)
+    wide = FLASH // 2 - SECTOR + 1
+    assert host.one("upload_begin", slot=1, size=wide, sha256=bytes(32)).code == Error.STORE_SLOT, "begins in slot 0"
     assert host.one("upload_begin", slot=0, size=64, sha256=bytes(32)).code == Error.STORE_SLOT, "in use"
     assert host.one("upload_begin", slot=7, size=64, sha256=bytes(32)).code == Error.STORE_SLOT
     assert host.one("upload_begin", slot=1, size=64, sha256=bytes(31)).code == Error.BAD_MESSAGE
@@ -220,6 +222,46 @@ def test_a_damaged_model_falls_back_to_the_one_before(device: Sim) -> None:
     device.flash = bytes(flash)
     device.boot()
     assert model(device) == crc(mini(1))
+
+
+# TinyBuddy is larger than a slot of this flash, mini models fit.
+NARROW = 20 * SECTOR
+
+
+def test_a_model_larger_than_a_slot_takes_both() -> None:
+    sim = Sim(flash=NARROW)
+    for seed in (1, 2):
+        assert RawHost(sim).upload(mini(seed)).name == "ok"
+    host = RawHost(sim)
+    begun = host.begin(tinybuddy())
+    assert (begun.slot, host.hello().model_state) == (0, ModelState.NONE)
+    assert host.one("upload_begin", slot=1, size=64, sha256=bytes(32)).code == Error.STORE_SLOT, "is taken"
+    assert host.one("slot", slot=1).state == SlotState.EMPTY
+    assert host.send(tinybuddy(), 0) is None
+    assert host.verify().name == "ok" and host.one("upload_activate").name == "ok"
+    for _ in range(2):
+        assert model(sim) == crc(tinybuddy())
+        assert (RawHost(sim).one("slot", slot=0).size, RawHost(sim).one("slot", slot=1).size) == (len(tinybuddy()), 0)
+        sim.boot()
+    used = []
+    for seed in (3, 4):
+        assert RawHost(sim).upload(mini(seed)).name == "ok"
+        sim.boot()
+        assert model(sim) == crc(mini(seed))
+        used.append(RawHost(sim).one("slot", slot=AUTO).slot)
+    assert used == [0, 1] and not sim.state(MISUSED)
+
+
+def test_a_large_upload_given_up_leaves_no_older_model_behind() -> None:
+    sim = Sim(flash=NARROW)
+    for seed in (1, 2):
+        assert RawHost(sim).upload(mini(seed)).name == "ok"
+    host = RawHost(sim)
+    host.begin(tinybuddy())
+    host.one("upload_abort")
+    assert host.upload(mini(3)).name == "ok"
+    sim.boot()
+    assert model(sim) == crc(mini(3)), "the second slot's sequence was higher"
 
 
 def test_tinychat_uploads() -> None:
@@ -290,8 +332,28 @@ def test_power_cut_with_one_slot() -> None:
     assert not sim.state(MISUSED)
 
 
-def test_a_cut_upload_resumes_at_a_block() -> None:
-    sim, blob = Sim(flash=FLASH), tinybuddy()
+def test_power_cut_with_a_model_that_takes_both_slots() -> None:
+    sim, blob = Sim(flash=NARROW), tinybuddy()
+    for seed in (1, 2):
+        assert RawHost(sim).upload(mini(seed)).name == "ok"
+    start, total = sim.flash, whole_work(sim, blob)
+    seen = set()
+    for cut in [*range(1, 200, 9), *range(200, total, total // 12), *range(total - 60, total + 1, 4)]:
+        sim.flash = start
+        assert cut_upload(sim, blob, cut)
+        sim.boot()
+        seen.add(model(sim))
+        again = mini(3) if cut % 2 else blob
+        assert RawHost(sim).upload(again).name == "ok" and model(sim) == crc(again), cut
+        sim.boot()
+        assert model(sim) == crc(again), cut
+    assert 0 in seen and seen <= {crc(mini(1)), crc(mini(2)), 0, crc(blob)}
+    assert not sim.state(MISUSED)
+
+
+@pytest.mark.parametrize("flash", [FLASH, NARROW])
+def test_a_cut_upload_resumes_at_a_block(flash: int) -> None:
+    sim, blob = Sim(flash=flash), tinybuddy()
     start, total = sim.flash, whole_work(sim, blob)
     resumed = []
     for cut in range(total // 40, total, total // 20):

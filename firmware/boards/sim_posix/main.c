@@ -99,7 +99,7 @@ static uint16_t install(board *b, const uint8_t *blob, size_t bytes)
 {
     store s;
     sha256 hash;
-    uint8_t digest[32];
+    uint8_t digest[32], slot = 0;
     uint32_t detail = 0;
     store_init(&s, b->models, b->slots);
     if (store_newest(&s, UINT32_MAX) != PROTO_AUTO)
@@ -107,14 +107,16 @@ static uint16_t install(board *b, const uint8_t *blob, size_t bytes)
     sha256_init(&hash);
     sha256_add(&hash, blob, bytes);
     sha256_end(&hash, digest);
-    uint16_t error = store_begin(&s, 0, (uint32_t)bytes, digest, &detail);
+    uint16_t error = store_choose(&s, PROTO_AUTO, PROTO_AUTO, (uint32_t)bytes, &slot, &detail);
+    if (error == PROTO_ERROR_NONE)
+        error = store_begin(&s, slot, (uint32_t)bytes, digest);
     for (uint32_t at = 0; at < bytes && error == PROTO_ERROR_NONE; at += PROTO_MAX_CHUNK) {
         const uint32_t n = bytes - at < PROTO_MAX_CHUNK ? (uint32_t)(bytes - at) : PROTO_MAX_CHUNK;
         error = store_chunk(&s, at, app_crc32(0, blob + at, n), blob + at, n, &detail);
     }
     if (error != PROTO_ERROR_NONE)
         return error;
-    s.slot[0].state = PROTO_SLOT_STATE_VERIFIED;
+    s.slot[slot].state = PROTO_SLOT_STATE_VERIFIED;
     return store_activate(&s);
 }
 
