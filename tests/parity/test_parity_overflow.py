@@ -23,7 +23,8 @@ def overflowing(seed: int) -> RandomModel:
     model = random_model(seed)
     rng = np.random.default_rng([seed, 2])
     tensors = dict(model.content.tensors)
-    name = str(rng.choice(sorted(tensors)))
+    # Scales of keys out of their range are refused with the blob.
+    name = str(rng.choice(sorted(n for n in tensors if not n.endswith(".k_range"))))
     factor = np.float32(rng.choice([1e4, 1e12, 1e19, 1e30, 1e36]))
     values = np.clip(tensors[name].dequantise(), -10, 10) * factor
     kind = tensors[name].kind.name.lower()
