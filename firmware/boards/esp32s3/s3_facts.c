@@ -10,9 +10,13 @@
 #include "soc/spi_mem_reg.h"
 
 #define CACHE_BUS 0 /* SPI0 serves the caches */
+#define LEAST_MHZ 40u
 
 static const char slow[] = "flash runs in two-bit mode: the bootloader is not this firmware's; flash the complete image for "
                            "about twice the speed";
+/* ESP-IDF slows the flash down to talk to PSRAM, and leaves it so where none answers. */
+static const char slowest[] = "flash runs at a quarter of its clock: another bootloader, or no PSRAM where the build wants "
+                              "it; flash this module's image";
 static const char no_store[] = "the partition table has no partition labelled model: flash the complete image";
 
 static uint16_t line_bytes(void)
@@ -49,13 +53,16 @@ void s3_facts(void *ctx, board_facts *facts)
 {
     static char chip[24], mode[16];
     const app_t *app = ctx;
+    const uint32_t mhz = s3_flash_mhz();
+    bool two_bit;
     esp_chip_info_t info;
     esp_chip_info(&info);
     (void)snprintf(chip, sizeof chip, "esp32s3 rev %u.%u", info.revision / 100u % 100u, info.revision % 100u);
-    (void)snprintf(mode, sizeof mode, "%s %u MHz", mode_name(&facts->flash_slow), (unsigned)s3_flash_mhz() % 1000u);
+    (void)snprintf(mode, sizeof mode, "%s %u MHz", mode_name(&two_bit), (unsigned)mhz % 1000u);
     facts->chip = chip;
     facts->flash_mode = mode;
-    facts->warning = app->board->models == NULL ? no_store : facts->flash_slow ? slow : NULL;
+    facts->flash_slow = two_bit || mhz < LEAST_MHZ;
+    facts->warning = app->board->models == NULL ? no_store : two_bit ? slow : facts->flash_slow ? slowest : NULL;
     facts->heap_free = (uint32_t)heap_caps_get_free_size(MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT);
     facts->psram = (uint32_t)heap_caps_get_total_size(MALLOC_CAP_SPIRAM);
     facts->cpu_mhz = (uint16_t)esp_rom_get_cpu_ticks_per_us();
