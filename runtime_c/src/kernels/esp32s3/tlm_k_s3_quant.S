@@ -87,6 +87,23 @@ tlm_k_s3_absmax:
     ee.stf.128.ip f3, f2, f1, f0, a8, \back
     .endm
 
+/* Codes of 16 values to a3, by way of 64 bytes at a8; q7 holds ones, ACCX sums the codes. */
+    .macro SIXTEEN
+    FOUR 16
+    FOUR 16
+    FOUR 16
+    FOUR -48
+    ee.vld.128.ip q0, a8, 16
+    ee.vld.128.ip q1, a8, 16
+    ee.vld.128.ip q2, a8, 16
+    ee.vld.128.ip q3, a8, -48
+    ee.vunzip.16 q0, q1
+    ee.vunzip.16 q2, q3
+    ee.vunzip.8 q0, q2
+    ee.vmulas.s8.accx q0, q7
+    ee.vst.128.ip q0, a3, 16
+    .endm
+
     .align 4
     .global tlm_k_s3_codes
     .type tlm_k_s3_codes, @function
@@ -109,19 +126,7 @@ tlm_k_s3_codes:
     sub a9, a9, a11
     add a4, a4, a5
     loopnez a11, .Lcoded
-    FOUR 16
-    FOUR 16
-    FOUR 16
-    FOUR -48
-    ee.vld.128.ip q0, a8, 16
-    ee.vld.128.ip q1, a8, 16
-    ee.vld.128.ip q2, a8, 16
-    ee.vld.128.ip q3, a8, -48
-    ee.vunzip.16 q0, q1
-    ee.vunzip.16 q2, q3
-    ee.vunzip.8 q0, q2
-    ee.vmulas.s8.accx q0, q7
-    ee.vst.128.ip q0, a3, 16
+    SIXTEEN
 .Lcoded:
     rur.accx_0 a12
     s32i a12, a6, 0
@@ -210,19 +215,7 @@ tlm_k_s3_quant:
     mov a8, a1
     ee.zero.accx
     loopnez a11, .Lquantised
-    FOUR 16
-    FOUR 16
-    FOUR 16
-    FOUR -48
-    ee.vld.128.ip q0, a8, 16
-    ee.vld.128.ip q1, a8, 16
-    ee.vld.128.ip q2, a8, 16
-    ee.vld.128.ip q3, a8, -48
-    ee.vunzip.16 q0, q1
-    ee.vunzip.16 q2, q3
-    ee.vunzip.8 q0, q2
-    ee.vmulas.s8.accx q0, q7
-    ee.vst.128.ip q0, a3, 16
+    SIXTEEN
 .Lquantised:
     rur.accx_0 a9
     s32i a9, a5, 0
