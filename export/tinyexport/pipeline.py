@@ -169,10 +169,10 @@ def text_nll(data: bytes, text: str) -> tuple[float, int]:
 
 def prune_and_judge(source: Source, options: QuantizeOptions, progress: Progress) -> dict[str, Any]:
     """`prune_source` by the text of `options`, and what that alone saved and cost: without the long work of
-    `calibrate` and `kv_smooth`, which would be done twice."""
+    `calibrate`, `kv_smooth` and a certified head, which would be done again."""
     assert options.prune_text is not None
     text, held = hold_back(read_text(options.prune_text))
-    plain = dataclasses.replace(options, calibrate=None, kv_smooth=None)
+    plain = dataclasses.replace(options, calibrate=None, kv_smooth=None, head=None, head_text=None)
     whole = writer.build(make_content(source, plain, progress))
     report = prune_source(source, text, options)
     return report | pruning_cost(whole, writer.build(make_content(source, plain, progress)), held)
