@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -118,7 +119,10 @@ class StatusLine:
 
 @contextlib.contextmanager
 def on_interrupt(first: Callable[[], None]) -> Iterator[None]:
-    """While inside, the first Ctrl-C calls `first`, the second raises KeyboardInterrupt."""
+    """While inside, the first Ctrl-C calls `first`, the second raises KeyboardInterrupt.
+
+    A program that ignores Ctrl-C, as the background job of a script does, goes on ignoring it.
+    """
     hits = 0
 
     def handler(signum: int, frame: Any) -> None:
@@ -128,11 +132,12 @@ def on_interrupt(first: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         first()
 
-    try:
-        before = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not in the main thread: whoever called us decides
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or before in (None, signal.SIG_IGN):  # whoever called us decides
         yield
         return
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

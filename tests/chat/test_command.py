@@ -18,6 +18,7 @@ import pytest
 from fake_device import FakeDevice, make_blob, reply_pieces, serve
 
 from tinychat.protocol import Error, ModelState
+from tinychat.terminal import on_interrupt
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 RANDOM_SEED = 4242  # what the fake device draws
@@ -127,6 +128,19 @@ def test_ctrl_c_ends_a_pipe_with_what_was_said(env: dict[str, str], blob: Path) 
     assert process.returncode == 130
     assert begin == b"on" and rest.endswith(b"\n") and len(rest) < 3000
     assert b"Traceback" not in err
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c() -> None:
+    hits: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for outside, wanted in ((signal.SIG_IGN, []), (signal.default_int_handler, [1])):
+            signal.signal(signal.SIGINT, outside)
+            with on_interrupt(lambda: hits.append(1)):
+                signal.raise_signal(signal.SIGINT)
+            assert (hits, signal.getsignal(signal.SIGINT)) == (wanted, outside)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_upload_settings_reset_and_bench(tinychat: Run, blob: Path, tmp_path: Path) -> None:
