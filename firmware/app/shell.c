@@ -41,11 +41,11 @@ void shell_event(app_t *app, chat_event event)
 /* A host that takes over ends the reply of the one before; a reply for the terminal or the keys goes on. */
 static void take_over(app_t *app)
 {
+    app->chat.replaying = false; /* what is sent again was shown before */
     while (app->chat.busy && app->origin == APP_HOST) {
         chat_end(&app->chat, PROTO_REASON_TAKEN, 0);
         app_tell(app, chat_step(&app->chat));
     }
-    app->chat.replaying = false;
     app->chat.any = false;
     app->reply_to.request = 0;
 }

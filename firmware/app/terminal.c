@@ -184,6 +184,8 @@ static void command(app_t *app, char *line)
         app_new(app);
         put(app, "a new conversation\r\n> ");
     } else if (strcmp(line, "/stop") == 0) {
+        if (!app->chat.busy) /* its own end writes this */
+            put(app, "> ");
         app_stop(app);
     } else {
         put(app, "/new /stop /info /set NAME NUMBER; Ctrl-C stops a reply; anything else is said to the model\r\n> ");
@@ -211,12 +213,19 @@ static void run_line(app_t *app, char *line)
         put_error(app, error);
 }
 
+/* The one line that does not wait for the end of a reply: many terminals keep Ctrl-C for themselves. */
+static bool stop_waits(const app_t *app)
+{
+    static const char stop[] = "/stop\n";
+    return app->line_n >= sizeof stop - 1u && memcmp(app->line, stop, sizeof stop - 1u) == 0;
+}
+
 bool terminal_step(app_t *app)
 {
     char line[APP_LINE];
     if (app->lines == 0)
         return false;
-    if (app_busy(app) || app->board->clock_us(app->board->ctx) - app->input_us < SETTLE_US)
+    if ((app_busy(app) && !stop_waits(app)) || app->board->clock_us(app->board->ctx) - app->input_us < SETTLE_US)
         return true;
     if (app->line_dirty || app->line_long) {
         put(app, app->line_dirty ? "! a line with control bytes is not taken\r\n> " : "! the line is too long\r\n> ");
@@ -267,7 +276,7 @@ static void rub_out(app_t *app)
 {
     if (at_start(app))
         return;
-    while (app->line_n > 0 && ((uint8_t)app->line[--app->line_n] & 0xC0u) == 0x80u) {
+    while (((uint8_t)app->line[--app->line_n] & 0xC0u) == 0x80u && !at_start(app)) {
     }
     echo(app, "\b \b", 3);
 }

@@ -98,6 +98,18 @@ def test_ctrl_c_stops_a_typed_reply() -> None:
     assert int(sim.run().decode().rpartition("[")[2].split()[0]) < 30
 
 
+def test_slash_stop_stops_a_reply_and_overtakes_no_line() -> None:
+    for lines, whole_replies in ((b"hello\n/stop\n", 0), (b"hello\nhow are you\n/stop\n", 1)):
+        sim = Sim(talker(max_tokens=30))
+        sim.run()
+        sim.feed(lines)
+        shown = sim.run().decode()
+        assert shown.count("[30 tokens") == whole_replies
+        assert shown.count("tokens") == whole_replies + 1
+        assert shown.endswith("> ")
+    assert typed(sim, b"/stop\n") == "/stop\r\n> "
+
+
 def test_text_and_frames_share_the_line() -> None:
     sim = Sim(talker())
     host = RawHost(sim)
