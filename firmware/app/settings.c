@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include <float.h>
 #include <string.h>
 
 #include "frame.h"
@@ -165,6 +166,13 @@ void settings_merge(proto_settings *to, const proto_settings *from, uint32_t mas
         to->echo = from->echo;
 }
 
+/* What tlm_sampler_init takes: 0, and neither -0 nor a subnormal. */
+static bool temperature_valid(float t)
+{
+    static const float zero = 0.0f;
+    return memcmp(&t, &zero, sizeof t) == 0 || (t >= FLT_MIN && t <= 100.0f);
+}
+
 /* Comparisons are false for NaN, so that one is never accepted. */
 bool settings_valid(const proto_settings *v, uint32_t mask)
 {
@@ -172,7 +180,7 @@ bool settings_valid(const proto_settings *v, uint32_t mask)
         uint32_t field;
         bool ok;
     } rules[] = {
-        {PROTO_SETTINGS_FIELD_TEMPERATURE, v->temperature >= 0.0f && v->temperature <= 100.0f},
+        {PROTO_SETTINGS_FIELD_TEMPERATURE, temperature_valid(v->temperature)},
         {PROTO_SETTINGS_FIELD_TOP_K, v->top_k <= TLM_MAX_CANDIDATES},
         {PROTO_SETTINGS_FIELD_TOP_P, v->top_p > 0.0f && v->top_p <= 1.0f},
         {PROTO_SETTINGS_FIELD_MIN_P, v->min_p >= 0.0f && v->min_p < 1.0f},

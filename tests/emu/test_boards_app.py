@@ -288,6 +288,7 @@ BAD_VALUES = [
     {"temperature": float("nan")},
     {"temperature": float("inf")},
     {"temperature": 1e-42},
+    {"temperature": -0.0},
     {"top_k": 257},
     {"top_p": 0.0},
     {"top_p": float("nan")},
