@@ -7,9 +7,9 @@ import time
 
 from .errors import ChatError, LinkLostError
 from .pipe import emit
+from .printable import printable
 from .protocol import LogLevel
 from .reply import word
-from .terminal import printable
 from .transport import SimOptions, Transport, open_transport
 from .wire import Damaged, Deframer, Packet, Text
 
@@ -71,7 +71,7 @@ def _show(item: Packet | Text | Damaged, frames: bool, as_json: bool) -> None:
         if as_json:
             emit({"event": "log", "level": level, "text": item.text})
         else:
-            print(f"[{level}] {printable(item.text)}", flush=True)
+            print(f"[{level}] {item.text}", flush=True)
     elif frames:
         name = item.name if isinstance(item, Packet) else f"damaged ({item.why})"
         if as_json:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .conversation import Conversation
+from .printable import printable
 from .reply import Reply, Token
 from .terminal import on_interrupt
 
@@ -25,6 +26,7 @@ class PipeChat:
     def __init__(self, conversation: Conversation, as_json: bool = False, stream: bool = False) -> None:
         self.conversation = conversation
         self._json, self._stream = as_json, as_json and stream
+        self._clean = printable if sys.stdout.isatty() else str
         conversation.notice = lambda text: print(f"tinychat: {text}", file=sys.stderr)
 
     def run(self, lines: Iterable[str]) -> None:
@@ -51,9 +53,9 @@ class PipeChat:
             emit({"event": "reply", "prompt": text, **reply.as_dict()})
         elif reply.opinion and reply.opinion.text:
             print(f"tinychat: {reply.opinion.model} answered: {reply.opinion.why}", file=sys.stderr)
-            print(reply.opinion.text, flush=True)
+            print(self._clean(reply.opinion.text), flush=True)
         else:
-            print(self._held, flush=True)
+            print(self._clean(self._held), flush=True)
         if interrupted:
             raise KeyboardInterrupt
 
@@ -69,7 +71,7 @@ class PipeChat:
         if self.conversation.escalation:  # it may not be the reply that counts
             self._held += text
             return
-        print(text, end="", flush=True)
+        print(self._clean(text), end="", flush=True)
 
 
 def emit(row: dict[str, Any]) -> None:

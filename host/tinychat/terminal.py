@@ -14,23 +14,12 @@ from typing import Any, TextIO
 
 from rich.cells import cell_len
 
+from .printable import printable
+
 
 def is_dumb(stream: TextIO) -> bool:
     """True when `stream` can only take plain lines."""
     return not stream.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "")
-
-
-def printable(text: str) -> str:
-    """Text of a model without what would steer the terminal: control characters other than newline and tab."""
-    return "".join(c if c in "\n\t" or not _is_control(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _is_control(c: str) -> bool:
-    code = ord(c)
-    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code <= 0xDFFF or code in BIDI
-
-
-BIDI = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069}
 
 
 class WrappedWriter:

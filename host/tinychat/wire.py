@@ -15,6 +15,7 @@ from typing import Any
 
 from cobs import cobs
 
+from .printable import printable
 from .protocol import BY_ID, BY_NAME, HEADER_BYTES, MAX_PAYLOAD, SCALARS, SPANS, Message
 
 HEADER = struct.Struct("<BBHH")
@@ -85,7 +86,7 @@ def decode_body(message: Message, body: bytes) -> dict[str, Any]:
             raise WireError(f"{message.name} is cut off at {f.name}")
         values[f.name] = list(struct.unpack(f"<{length // 4}I", data)) if f.kind == "ids" else data
         if f.kind == "str" and message.from_device and message.name not in ("token", "done"):
-            values[f.name] = data.decode("utf-8", "replace")
+            values[f.name] = printable(data.decode("utf-8", "replace"))
     return values
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from fake_device import reply_pieces
 
-from tinychat.terminal import WrappedWriter, printable
+from tinychat.printable import printable
+from tinychat.terminal import WrappedWriter
 
 pty = pytest.importorskip("pty", reason="ptys are a Unix thing")
 WAIT_S = 10.0

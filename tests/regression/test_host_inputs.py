@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from tinychat import wire
 from tinychat.conversation import Conversation
+from tinychat.pipe import PipeChat
+from tinychat.reply import Token
 
 
 def test_save_stores_settings_only() -> None:
@@ -15,3 +21,27 @@ def test_save_stores_settings_only() -> None:
     options = {"seed": 7, "temperature": 0.5, "on_progress": print}
     Conversation(device, options).save()
     assert stored == {"temperature": 0.5}
+
+
+def test_a_device_does_not_steer_the_terminal() -> None:
+    """Names, log lines and error sentences of a device were printed with their escape sequences."""
+    whole = wire.encode("error", 1, 1, code=999, detail=0, type=0, text="no\x1b]0;title\x07")
+    (packet,) = wire.Deframer().feed(whole)
+    assert isinstance(packet, wire.Packet)
+    assert packet.text == "no\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, "\N{REPLACEMENT CHARACTER}[2J"), (False, "\x1b[2J")])
+def test_a_model_does_not_steer_the_terminal(terminal: bool, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One reply in a terminal, `tinychat "Hello"`, was written as into a pipe."""
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stdout", out)
+    token = Token(0, 1, "\x1b[2J", 0.0)
+
+    def turn(text: str, show: Any, started: Any) -> Any:
+        show(token)
+        return SimpleNamespace(opinion=None)
+
+    PipeChat(SimpleNamespace(turn=turn, story=False, escalation=None)).turn("hi")  # type: ignore[arg-type]
+    assert out.getvalue() == shown + "\n"
