@@ -677,7 +677,7 @@ typedef union proto_request {
     {1, "this firmware speaks another version of the protocol"},                                     \
     {2, "the session is over: another host took it or the device rebooted"},                         \
     {3, "unknown message"},                                                                          \
-    {4, "malformed message"},                                                                        \
+    {4, "malformed message, or a value out of its range"},                                           \
     {5, "too long"},                                                                                 \
     {6, "busy with a reply"},                                                                        \
     {7, "an old request came again"},                                                                \

@@ -8,6 +8,7 @@ from .wire import Packet
 
 UPLOAD_HINT = "put a model on it: tinychat upload model.tlm"
 HINTS: dict[Error, str] = {
+    Error.BAD_MESSAGE: "if no value was wrong: update tinychat or the firmware",
     Error.VERSION: "update tinychat or the firmware",
     Error.UNKNOWN_MESSAGE: "the firmware is older than this tinychat: flash a newer one",
     Error.BUSY: "wait for the reply, or stop it",

@@ -155,7 +155,7 @@ ERROR_TEXT: dict[Error, str] = {
     Error.VERSION: "this firmware speaks another version of the protocol",
     Error.SESSION: "the session is over: another host took it or the device rebooted",
     Error.UNKNOWN_MESSAGE: "unknown message",
-    Error.BAD_MESSAGE: "malformed message",
+    Error.BAD_MESSAGE: "malformed message, or a value out of its range",
     Error.TOO_LONG: "too long",
     Error.BUSY: "busy with a reply",
     Error.STALE: "an old request came again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from ctypes import c_float
 from typing import Any
 
 from .errors import ChatError
@@ -12,14 +13,19 @@ from .reply import KV_NAMES
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "max_tokens")
 MODES = tuple(m.name.lower() for m in Mode)
 FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
-RANGES = {
-    "temperature": "from 0 (always the likeliest token) to about 2",
-    "top_p": "above 0, at most 1 (1 = off)",
-    "min_p": "from 0 (off) to below 1",
-    "repeat_penalty": "from 1 (off)",
-    "brightness": "percent",
-    "echo": "0 or 1",
+LEAST = 2.0**-126  # the smallest normal float32; below it there is only 0
+#: Lowest and highest value that the firmware takes, and the words for it.
+RANGES: dict[str, tuple[float, float, str]] = {
+    "temperature": (0, 100, "from 0 (always the likeliest token) to about 2"),
+    "top_k": (0, 256, "from 0 (as many as there are) to 256"),
+    "top_p": (LEAST, 1, "above 0, at most 1 (1 = off)"),
+    "min_p": (0, 1 - 2.0**-24, "from 0 (off) to below 1"),
+    "repeat_penalty": (1, 100, "from 1 (off) to 100"),
+    "repeat_window": (0, 256, "from 0 (off) to 256 tokens"),
+    "brightness": (0, 100, "percent, from 0 to 100"),
+    "echo": (0, 1, "0 or 1"),
 }
+ANY_COUNT = (0, 0xFFFFFFFF, "it is a number from 0 on")
 
 
 def setting_names() -> tuple[str, ...]:
@@ -43,14 +49,13 @@ def checked(name: str, value: Any) -> Any:
         known = MODES if name == "mode" else (*KV_NAMES, "auto")
         raise ChatError(f"{name} can not be '{value}'.", "one of " + ", ".join(known))
     try:
-        number = float(value) if name in FLOATS else int(value)
+        number = float(value) + 0.0 if name in FLOATS else int(value)  # + 0.0: -0 is 0
+        held = c_float(number).value if name in FLOATS else number
     except (TypeError, ValueError, OverflowError):
         raise ChatError(f"{name} can not be '{value}'.", "it is a number") from None
-    bad = number < 0 or number != number or number > 0xFFFFFFFF
-    bad = bad or (name == "top_p" and not 0 < number <= 1) or (name == "min_p" and number >= 1)
-    bad = bad or (name == "repeat_penalty" and number < 1) or (name in ("brightness", "echo") and number > 255)
-    if bad or (name == "temperature" and number > 100):
-        raise ChatError(f"{name} can not be {value}.", RANGES.get(name, "it is a number from 0 on"))
+    low, high, words = RANGES.get(name, ANY_COUNT)
+    if not low <= held <= high or (name in FLOATS and 0 < held < LEAST):
+        raise ChatError(f"{name} can not be {value}.", words)
     return number
 
 

@@ -8,7 +8,9 @@ from rawhost import GENERATE, RawHost
 from simlib import MISUSED, Sim, typed
 from test_boards_app import BAD_VALUES
 
+from tinychat.errors import ChatError
 from tinychat.protocol import Error, GenerateFlag, SettingsField
+from tinychat.settings import FLOATS, RANGES, checked
 from tinychat.wire import encode
 
 
@@ -67,6 +69,21 @@ def test_bad_settings_change_nothing(talk: RawHost) -> None:
     for values in BAD_VALUES:
         assert talk.one("settings_set", mask=0xFFF, **SETTINGS | values).code == Error.BAD_MESSAGE
     assert talk.one("settings_get").values == before
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_tinychat_knows_what_the_device_takes(talk: RawHost, name: str) -> None:
+    low, high, _ = RANGES[name]
+    step = {"temperature": 1.0, "min_p": 2.0**-23, "top_p": 2.0**-23, "repeat_penalty": 2.0**-16}.get(name, 1)
+    for value, taken in ((low, True), (high, True), (low - step, False), (high + step, False)):
+        if value >= 0 or name in FLOATS:
+            answer = talk.one("settings_set", mask=SettingsField[name.upper()], **SETTINGS | {name: value})
+            assert (answer.name == "settings") is taken, (name, value)
+        if taken:
+            assert checked(name, str(value)) == value
+        else:
+            with pytest.raises(ChatError, match="can not be"):
+                checked(name, str(value))
 
 
 # ---- a person at a plain terminal -------------------------------------------------------------------

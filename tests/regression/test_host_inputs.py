@@ -10,8 +10,10 @@ import pytest
 
 from tinychat import wire
 from tinychat.conversation import Conversation
+from tinychat.errors import ChatError
 from tinychat.pipe import PipeChat
 from tinychat.reply import Token
+from tinychat.settings import checked
 
 
 def test_save_stores_settings_only() -> None:
@@ -45,3 +47,24 @@ def test_a_model_does_not_steer_the_terminal(terminal: bool, shown: str, monkeyp
 
     PipeChat(SimpleNamespace(turn=turn, story=False, escalation=None)).turn("hi")  # type: ignore[arg-type]
     assert out.getvalue() == shown + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("temperature", "1e-40"),
+        ("temperature", "1e300"),
+        ("top_p", "1e-50"),
+        ("min_p", "0.99999999999"),
+        ("top_k", "257"),
+    ],
+)
+def test_values_that_no_device_takes_are_refused_with_their_range(name: str, text: str) -> None:
+    """They were sent, some of them as another number, and the answer was "Malformed message."."""
+    with pytest.raises(ChatError, match=f"{name} can not be {text}"):
+        checked(name, text)
+
+
+def test_minus_zero_is_zero() -> None:
+    """A temperature of -0 was sent as such, and refused as malformed."""
+    assert str(checked("temperature", "-0")) == "0.0"
