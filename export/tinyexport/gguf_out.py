@@ -6,7 +6,6 @@ of 32 stay float16 where q8_0 or q4_0 was asked for, because GGUF blocks can not
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from .archs.rope import interleaved_rows
 from .blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from .errors import CheckpointError, ConfigError
+from .files import replacing
 from .gguf_vocab import UNUSED, GGUFVocab
 from .spec import LINEAR_TENSORS, ModelSpec, layer_name
 
@@ -65,8 +65,7 @@ def write(
         from gguf import GGUFWriter
     except ImportError:
         raise ConfigError("GGUF export needs the gguf package", "pip install tinyexport[gguf]") from None
-    aside = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as aside:
         writer = GGUFWriter(str(aside), "llama")
         _write_facts(writer, spec, name or path.stem, kind)
         _write_vocab(writer, vocab, spec.vocab)
@@ -75,9 +74,6 @@ def write(
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write_facts(writer: Any, spec: ModelSpec, name: str, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made harmless: a device, a model or a blob must not steer the terminal."""
+"""Text from elsewhere, made harmless: a device, a model or a checkpoint must not steer the terminal."""
 
 from __future__ import annotations
 

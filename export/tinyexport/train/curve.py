@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import replacing
+
 FIELDS = ("step", "train_loss", "valid_loss", "lr", "tokens")
 _W, _H, _LEFT, _BOTTOM, _PAD = 640, 320, 52, 36, 14
 
@@ -28,7 +30,7 @@ class LossLog:
         valid = "" if valid_loss is None else f"{valid_loss:.5f}"
         values = (str(step), f"{train_loss:.5f}", valid, f"{lr:.3e}", str(tokens))
         self.rows.append(dict(zip(FIELDS, values, strict=True)))
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -40,7 +42,8 @@ class LossLog:
 
     def draw(self, path: Path, title: str) -> None:
         """Write the curve as SVG."""
-        path.write_text(svg_curve(title, self.points("train_loss"), self.points("valid_loss")), "utf-8")
+        with replacing(path) as aside:
+            aside.write_text(svg_curve(title, self.points("train_loss"), self.points("valid_loss")), "utf-8")
 
 
 def _ticks(low: float, high: float) -> list[float]:

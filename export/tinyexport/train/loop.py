@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import replacing
 from .curve import LossLog
 from .data import IGNORED, Stream, batch_at, build_streams, source_texts, tokenizer_documents, valid_windows
 from .models import build, config_of, logits_of, parameter_count, read_weights, write_checkpoint
@@ -44,19 +44,10 @@ def learning_rate(optim: OptimPart, step: int) -> float:
     return optim.min_lr + 0.5 * (optim.lr - optim.min_lr) * (1 + math.cos(math.pi * done))
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file aside and rename it, so that a reader sees the old one or the new one."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    _replace(path, lambda aside: aside.write_text(text, "utf-8"))
+    with replacing(path) as aside:
+        aside.write_text(text, "utf-8")
 
 
 def _loss(model: Any, rounding: Rounding | None, inputs: Any, targets: Any) -> Any:
@@ -217,9 +208,11 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         recipe, config = self.recipe, config_of(self.recipe, self.tok)
         weights = self.out / ("model.safetensors" if recipe.output.format == "safetensors" else "model.pt")
-        _replace(weights, lambda aside: write_checkpoint(recipe, self.model, config, aside))
+        with replacing(weights) as aside:
+            write_checkpoint(recipe, self.model, config, aside)
         _write_json(self.out / "config.json", config)
-        _replace(self.out / self.tok.file, lambda aside: aside.write_bytes(self.tok.data))
+        with replacing(self.out / self.tok.file) as aside:
+            aside.write_bytes(self.tok.data)
         if recipe.family in ("llama", "gpt_neo"):
             start = {"bos_token_id": self.tok.bos} if self.tok.bos >= 0 else {}
             _write_json(self.out / "generation_config.json", {**start, "eos_token_id": self.tok.eos})
@@ -235,7 +228,8 @@ class Trainer:
             "step": self.step,
             "recipe": self._fingerprint(),
         }
-        _replace(self.out / STATE_FILE, lambda aside: torch.save(state, aside))
+        with replacing(self.out / STATE_FILE) as aside:
+            torch.save(state, aside)
         self.last_saved = self.step
 
     def train(self, progress: Progress | None = None, until: int | None = None) -> Result:
