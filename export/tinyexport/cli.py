@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 a TinyError (one sentence and a hint on stderr), 2 a usage
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -13,6 +15,7 @@ import click
 
 from . import __version__
 from .errors import TinyError
+from .printable import printable
 
 # command -> module of `commands` that holds it: imported when called, so that --help is quick.
 COMMANDS = {
@@ -55,15 +58,18 @@ def cli() -> None:
 
 def complain(err: TinyError) -> None:
     """Print an error the way every command does: one sentence, then the hint."""
-    click.echo(click.style("error: ", fg="red", bold=True) + err.message, err=True)
+    click.echo(click.style("error: ", fg="red", bold=True) + printable(err.message), err=True)
     if err.hint:
-        click.echo(click.style("hint: ", fg="cyan") + err.hint, err=True)
+        click.echo(click.style("hint: ", fg="cyan") + printable(err.hint), err=True)
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="tinyexport", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -80,7 +86,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as err:
-        complain(TinyError(f"{err.filename or 'a file'}: {err.strerror or err}", "check the path and its permissions"))
+        hint = "make room, or write elsewhere" if err.errno == errno.ENOSPC else "check the path and its permissions"
+        complain(TinyError(f"{err.filename or 'a file'}: {err.strerror or err}", hint))
         sys.exit(1)
     except MemoryError:
         complain(TinyError("not enough memory for this model", "close other programs, or use a smaller checkpoint"))

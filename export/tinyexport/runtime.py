@@ -33,6 +33,10 @@ KV_TYPES = ("f32", "f16", "i8", "i4")
 NEED_KEYS = ("total", "state", "batch", "page", "pages", "repack", "own")
 _SPECIAL, _BOS, _CONTINUE = 1, 2, 4
 _MAX_PIECE = 4096
+_SAMPLING = (
+    "temperature 0 or an ordinary number, top_k up to 256, 0 < top_p <= 1, 0 <= min_p < 1, "
+    "repeat_penalty from 1 on, repeat_window up to 256"
+)
 
 
 def _pointer(array: np.ndarray) -> int:
@@ -185,7 +189,7 @@ def _options(
         raise RuntimeFault(f"unknown KV type {kv!r}", f"use one of {', '.join(KV_TYPES)}")
     if any(not 0 <= n <= 0xFFFFFFFF for n in (context or 0, batch, threads, head_rows)) or context == 0:
         raise RuntimeFault("a session option is out of its range", "see tlm_config in runtime_c/include/tlm.h")
-    name = backend.encode() if backend is not None else None
+    name = backend.encode("utf-8", "surrogateescape") if backend is not None else None
     return Options(
         context or 0, KV_TYPES.index(kv), batch, head_rows, max(threads, 1), batch_in_pages, repack, pin, own, name
     )
@@ -207,8 +211,17 @@ class Session:
         self.model = model
         asked = _options(**options)
         self.context: int = asked.context or model.context
+        if self.context > model.context:
+            raise RuntimeFault(
+                f"the model was built for {model.context} positions, not {self.context}", "lower the context"
+            )
         need, code = (c.c_uint64 * len(NEED_KEYS))(), c.c_int32()
         self._handle = lib().tlm_py_session_new(model._handle, c.byref(asked), need, c.byref(code))
+        if asked.backend is not None and code.value and NativeFault(code.value).name == "TLM_ERR_ARG":
+            raise RuntimeFault(
+                f"this machine has no kernels {options['backend']!r}",
+                "ref is everywhere; none given takes the best",
+            )
         check(code.value)
         self.need: dict[str, int] = dict(zip(NEED_KEYS, need, strict=True))
         # The model must outlive the session in C too: the finalizer holds it.
@@ -334,6 +347,8 @@ class Sampler:
             self._mask_size,
             c.byref(code),
         )
+        if code.value and NativeFault(code.value).name == "TLM_ERR_ARG":
+            raise RuntimeFault("a sampling option is out of its range", _SAMPLING)
         check(code.value)
         weakref.finalize(self, lib().tlm_py_sampler_free, self._handle)
 

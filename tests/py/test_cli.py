@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tinyexport.blob import reader, writer
+from tinyexport.commands import print_json
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "tinybuddy"
@@ -234,6 +238,62 @@ def test_nothing_is_left_after_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode in (0, 130) or process.returncode == -signal.SIGINT
     if process.returncode != 0:
         assert out.read_bytes() == b"what the user had"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("run", "BLOB", "hi", "--context", "9999"), "built for 128 positions"),
+        (("run", "BLOB", "hi", "--temp", "nan"), "temperature 0 or"),
+        (("run", "BLOB", "hi", "--temp", "1e-42"), "temperature 0 or"),
+        (("bench", "BLOB", "--backend", "abacus"), "no kernels 'abacus'"),
+        (("quantize", "BLOB"), "is a .tlm blob already"),
+    ],
+)
+def test_what_can_not_be_is_named(blob: Path, args: tuple[str, ...], words: str) -> None:
+    refused(tinyexport(*(str(blob) if a == "BLOB" else a for a in args)), words)
+
+
+@pytest.mark.parametrize("command", ["quantize", "gguf"])
+def test_a_folder_for_the_output_is_asked_for_first(tmp_path: Path, command: str) -> None:
+    done = tinyexport(command, EXAMPLE, "-o", tmp_path / "nowhere" / "x")
+    assert done.returncode == 2 and "there is no folder" in done.stderr
+
+
+def test_an_error_in_a_reply_begins_a_line(blob: Path) -> None:
+    done = tinyexport(
+        "run", blob, "Once", "--temp", "1", "--repeat-penalty", "1e38", "--repeat-window", "99", "-n", "99"
+    )
+    refused(done, "overflowed")
+    assert done.stdout.endswith("\n") and len(done.stdout) > 1
+
+
+def test_separators_are_what_they_look_like(blob: Path, tmp_path: Path) -> None:
+    """An umlaut was taken for two Latin-1 characters, and parted nothing."""
+    text = tmp_path / "text.txt"
+    text.write_text("One day.\u00e4\u4e16Two days.\u00e4\u4e16Three days.\n\nFour.", "utf-8")
+    for sep, windows in (("\u00e4\u4e16", 3), ("\\n\\n", 2), ("\\xe4", 3)):
+        done = tinyexport("perplexity", blob, text, "--documents", sep, "--json")
+        assert json.loads(done.stdout)["windows"] == windows
+    for sep in ("\\x", ""):
+        assert tinyexport("perplexity", blob, text, "--documents", sep).returncode == 2
+
+
+def test_inspect_shows_any_name_and_any_facts(tmp_path: Path) -> None:
+    """Names were read as markup, damaged facts as JSON."""
+    out = tmp_path / "x.tlm"
+    assert tinyexport("quantize", EXAMPLE, "--name", "[/x]\x1b[2J", "-o", out).returncode == 0
+    assert "[/x]\N{REPLACEMENT CHARACTER}[2J (llama)" in tinyexport("inspect", out).stdout
+    for facts in ("", "[", "[[", "[" * 9999, "{}", "[1]", '{"heads": 1, "context": []}'):
+        content = reader.read(out.read_bytes())
+        out.write_bytes(writer.build(dataclasses.replace(content, info={**content.info, "facts": facts})))
+        assert tinyexport("inspect", out).returncode == 0
+        assert json.loads(tinyexport("inspect", out, "--json").stdout)["arch"] == "llama"
+
+
+def test_json_has_no_numbers_that_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [float("nan"), 1.5, (float("inf"),)]})
+    assert json.loads(capsys.readouterr().out, parse_constant=str) == {"a": [None, 1.5, [None]]}
 
 
 def test_plan_labels_its_speeds_as_modelled(blob: Path) -> None:

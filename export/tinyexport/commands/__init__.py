@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +15,43 @@ from ..archs import ArchOptions
 from ..blob.schema import MAGIC
 from ..errors import BlobError
 from ..pipeline import SourceOptions
+from ..printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 KV_TYPES = ("f32", "f16", "i8", "i4")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 blob_argument = click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+class OutputFile(click.Path):
+    """A file to write, in a folder that can be written: asked before the work that fills it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuses a folder that is not there, or not ours."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        folder = Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            self.fail(f"there is no folder {folder}", param, ctx)
+        if not os.access(folder, os.W_OK) and (path.is_file() or not path.exists()):
+            self.fail(f"the folder {folder} can not be written", param, ctx)
+        return path
+
+
+def separator(text: str | None) -> str | None:
+    """What parts documents; escapes such as \\n are taken as in Python."""
+    if text is None:
+        return None
+    try:
+        sep = text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError as err:
+        raise click.UsageError(f"--documents {text!r}: {err.reason}") from None
+    if not sep:
+        raise click.UsageError("--documents needs a text that parts them")
+    return sep
 
 
 def source_options(command: F) -> F:
@@ -90,14 +123,22 @@ def progress(items: Iterable[Any], title: str) -> Iterable[Any]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object, keys in the given order."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON object, keys in the given order; null for numbers that JSON does not have."""
+    click.echo(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def warn(lines: Iterable[str]) -> None:
     """Warnings on stderr."""
     for line in lines:
-        click.echo(click.style("warning: ", fg="yellow") + line, err=True)
+        click.echo(click.style("warning: ", fg="yellow") + printable(line), err=True)
 
 
 def human_bytes(n: int) -> str:

@@ -11,7 +11,7 @@ from ..runtime import Model
 from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_blob
 
 
-@click.command()
+@click.command(short_help="Speed on this machine.")
 @blob_argument
 @click.option("--prompt-tokens", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--decode-tokens", default=128, show_default=True, type=click.IntRange(1))
@@ -51,8 +51,9 @@ def bench(
     if as_json:
         print_json(result)
         return
+    plural = "" if threads == 1 else "s"
     click.echo(
         f"{model.info.get('name', blob.name)}: decode {result['decode_tok_s']:,.0f} tok/s, "
-        f"prefill {result['prefill_tok_s']:,.0f} tok/s ({threads} thread, {session.backend}, kv {kv}, "
+        f"prefill {result['prefill_tok_s']:,.0f} tok/s ({threads} thread{plural}, {session.backend}, kv {kv}, "
         f"{prompt_tokens}+{decode_tokens} tokens, median of {rounds}), RAM {result['ram_bytes']:,} B"
     )

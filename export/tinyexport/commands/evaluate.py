@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,15 @@ import click
 from ..evaluate import Settings, TextOptions, evaluate, render
 from ..evaluate.metrics import METRIC_NAMES, TITLES
 from ..evaluate.report import number
+from ..files import replacing
 from ..pipeline import read_text
-from . import KV_TYPES, json_option, print_json, progress
+from ..printable import printable
+from . import KV_TYPES, OutputFile, json_option, print_json, progress, separator
 
 FILE = click.Path(path_type=Path)
 
 
-@click.command("eval")
+@click.command("eval", short_help="Measure samples, scores, confidence.")
 @click.argument("blob", type=click.Path(exists=True))
 @click.option("--against", multiple=True, metavar="CHECKPOINT|BLOB", help="Compare with this; may be given again.")
 @click.option("--prompts", type=FILE, help="One prompt a line (built-in ones otherwise).")
@@ -33,7 +34,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--turns", default=200, show_default=True, type=click.IntRange(10), help="With --dialogues: most turns.")
 @click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 16))
-@click.option("--html", "html_out", type=FILE, help="Write a self-contained report.")
+@click.option("--html", "html_out", type=OutputFile(), help="Write a self-contained report.")
 @json_option
 def evaluate_command(
     blob: str,
@@ -51,18 +52,18 @@ def evaluate_command(
     """Measure the model in BLOB: nine metrics of its samples, its scores on a text, its confidence."""
     if text is None and (documents is not None or limit is not None):
         raise click.UsageError("--documents and --limit need --text FILE")
-    separator = documents.encode().decode("unicode_escape") if documents is not None else None
     result = evaluate(
         [blob, *against],
         Settings(**values),
         prompts=prompts,
-        text=TextOptions(read_text(text), separator, limit) if text else None,
+        text=TextOptions(read_text(text), separator(documents), limit) if text else None,
         dialogues=read_text(dialogues) if dialogues else None,
         turns=turns,
         progress=progress,
     )
     if html_out is not None:
-        _write(html_out, render(result))
+        with replacing(html_out) as aside:
+            aside.write_text(render(result), "utf-8")
     if as_json:
         print_json(result)
         return
@@ -71,19 +72,13 @@ def evaluate_command(
         click.echo(f"report: {html_out}")
 
 
-def _write(path: Path, page: str) -> None:
-    """Written aside, then renamed."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(page, "utf-8")
-    os.replace(aside, path)
-
-
 def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     models = result["models"]
-    table = Table("metric", *(m["label"] for m in models))
+    table = Table("metric", *(escape(printable(m["label"])) for m in models))
     for name in METRIC_NAMES:
         table.add_row(TITLES[name], *(number(m["mean"][name]) for m in models))
     table.add_row("bytes of the blob", *(number(m["bytes"]) for m in models))

@@ -12,7 +12,7 @@ from .. import gguf_out, gguf_vocab, pipeline
 from ..blob import reader
 from ..errors import ConfigError
 from ..spec import ModelSpec
-from . import is_blob, make_source, read_blob, source_options
+from . import OutputFile, is_blob, make_source, read_blob, source_options
 
 _Model = tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab, str]
 
@@ -32,9 +32,9 @@ def _from_checkpoint(source: pipeline.SourceOptions) -> _Model:
     return checkpoint.spec, checkpoint.tensors, vocab, loaded.talk.name
 
 
-@click.command()
+@click.command(short_help="Write a GGUF file for llama.cpp.")
 @click.argument("path")
-@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The .gguf to write.")
+@click.option("-o", "--out", required=True, type=OutputFile(), help="The .gguf to write.")
 @click.option("--type", "kind", type=click.Choice(gguf_out.TYPES), default="f32", show_default=True)
 @source_options
 def gguf(path: str, out: Path, kind: str, **values: Any) -> None:

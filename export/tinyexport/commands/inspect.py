@@ -12,6 +12,7 @@ from .. import archs, loaders, pipeline
 from ..blob import reader
 from ..blob.schema import HEAD_TENSORS, tensor_bytes
 from ..blob.writer import BlobContent
+from ..printable import printable
 from ..quant import QTensor
 from . import human_bytes, is_blob, make_source, print_json, read_blob, source_options
 from .checkpoint_report import print_report
@@ -62,9 +63,17 @@ def blob_facts(data: bytes) -> dict[str, Any]:
         "head": "plain" if content.head is None else "certified",
         "head_bytes_per_token": _head_bytes(content),
         "parts": size_breakdown(content, len(data)),
-        "info": {k: json.loads(v) if v[:1] in "{[" else v for k, v in content.info.items()},
+        "info": {k: _parsed(v) for k, v in content.info.items()},
         "chat": _chat_facts(content),
     }
+
+
+def _parsed(text: str) -> Any:
+    """A list or an object that the exporter wrote; the text itself where it is none."""
+    try:
+        return json.loads(text) if text[:1] in ("{", "[") else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def _named_tensors(content: BlobContent) -> list[tuple[str, QTensor]]:
@@ -92,12 +101,14 @@ def _chat_facts(content: BlobContent) -> dict[str, Any] | None:
 
 def _print_blob(facts: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     spec = facts["spec"]
     layer = spec["layers"][0]
-    console.print(f"[bold]{facts['info'].get('name', '?')}[/] ({facts['arch']}), {human_bytes(facts['bytes'])}")
+    name, arch = (escape(printable(str(text))) for text in (facts["info"].get("name", "?"), facts["arch"]))
+    console.print(f"[bold]{name}[/] ({arch}), {human_bytes(facts['bytes'])}")
     head = "tied" if spec["tied"] else "certified" if facts["head"] == "certified" else "own"
     console.print(
         f"{len(spec['layers'])} layers, d {spec['dim']}, {spec['n_heads']} heads of {spec['head_dim']}, "
@@ -118,12 +129,14 @@ def _print_blob(facts: dict[str, Any]) -> None:
     console.print(table)
     for key in ("licence", "attribution", "confidence", "tool"):
         if key in facts["info"]:
-            console.print(f"{key}: {facts['info'][key]}", markup=False)
-    for name, (value, origin, *note) in facts["info"].get("facts", {}).items():
-        console.print(f"{origin:>8}  {name} = {value} {' '.join(note)}".rstrip(), markup=False)
+            console.print(printable(f"{key}: {facts['info'][key]}"), markup=False)
+    assumed = facts["info"].get("facts")
+    for name, fact in assumed.items() if isinstance(assumed, dict) else ():
+        value, origin, *note = map(str, fact) if isinstance(fact, list) and len(fact) > 1 else (fact, "")
+        console.print(printable(f"{origin:>8}  {name} = {value} {' '.join(note)}".rstrip()), markup=False)
 
 
-@click.command()
+@click.command(short_help="Show what is in a blob or a checkpoint.")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @source_options

@@ -11,10 +11,10 @@ from .. import measure
 from ..errors import ConfigError
 from ..pipeline import read_text
 from ..runtime import Model
-from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_blob
+from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_blob, separator
 
 
-@click.command()
+@click.command(short_help="Perplexity on a text.")
 @blob_argument
 @click.argument("text", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--window", type=click.IntRange(2), help="Tokens of a window (default: the context).")
@@ -39,10 +39,11 @@ def perplexity(
     if window is not None and window > size:
         raise ConfigError(f"a window of {window} exceeds the context of {size}", "choose a smaller --window")
     content = read_text(text)
-    if documents is None:
+    parting = separator(documents)
+    if parting is None:
         windows = measure.stream_windows(measure.encode_stream(model, content), size)
     else:
-        windows = measure.document_windows(model, content, documents.encode().decode("unicode_escape"), size, limit)
+        windows = measure.document_windows(model, content, parting, size, limit)
     session = model.session(context=size, kv=kv, threads=threads)
     score = measure.score_windows(measure.session_logits(session), progress(windows, "score"))
     if as_json:
@@ -51,7 +52,7 @@ def perplexity(
     click.echo(f"perplexity {score.perplexity:.3f} (nll {score.nll:.4f}, {score.tokens} scored tokens, kv {kv})")
 
 
-@click.command()
+@click.command(short_help="Log-likelihood of texts after a prompt.")
 @blob_argument
 @click.argument("prompt")
 @click.argument("continuations", nargs=-1, required=True)

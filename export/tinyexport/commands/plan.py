@@ -52,7 +52,7 @@ def _print(plan: Plan, board: Board) -> None:
     say("fits" if plan.fits else "does not fit")
 
 
-@click.command()
+@click.command(short_help="Does it fit a board, how fast will it be.")
 @blob_argument
 @click.option("--board", "board_name", default="cardputer", show_default=True, help="A board of boards.toml.")
 @click.option("--context", type=click.IntRange(1), help="Positions wanted (default: the most that fit).")

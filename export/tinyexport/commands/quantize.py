@@ -11,7 +11,8 @@ from .. import pipeline
 from ..blob import writer
 from ..errors import ConfigError, RuntimeFault
 from ..plan import fits_nowhere
-from . import human_bytes, make_source, print_json, progress, source_options, warn
+from ..printable import printable
+from . import OutputFile, human_bytes, make_source, print_json, progress, source_options, warn
 from .inspect import size_breakdown
 
 PRESETS = {
@@ -32,9 +33,9 @@ def _preset_flags(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(short_help="Make a .tlm blob of a checkpoint.")
 @click.argument("checkpoint")
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the blob.")
+@click.option("-o", "--out", type=OutputFile(), help="Where to write the blob.")
 @_preset_flags
 @click.option("--embed", type=click.Choice(["f32", "f16", "q8_0", "q4_0"]), help="Type of embedding and head.")
 @click.option("--type", "types", metavar="GROUP=TYPE,...", help="Types by group: ATTN, FFN, EMBED, HEAD.")
@@ -130,7 +131,7 @@ def _report(result: pipeline.Result, target: Path, as_json: bool) -> None:
         print_json(info)
         return
     for line in checkpoint.left_out:
-        click.echo(f"left out: {line}")
+        click.echo(f"left out: {printable(line)}")
     if result.pruning:
         click.echo("pruned: " + ", ".join(f"{k} {_short(v)}" for k, v in result.pruning.items()))
     click.echo("bytes: " + ", ".join(f"{part} {size:,}" for part, size in info["parts"].items()))

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from ..errors import TinyError
+from ..printable import printable
 from ..runtime import Model, Sampler, generate
 from . import KV_TYPES, blob_argument, json_option, print_json, read_blob
 
 
-@click.command()
+@click.command(short_help="Continue a prompt.")
 @blob_argument
 @click.argument("prompt")
 @click.option("-n", "--max-tokens", type=click.IntRange(0), help="Most tokens to generate.")
@@ -56,7 +57,6 @@ def run(blob: Path, prompt: str, max_tokens: int | None, as_json: bool, **values
     if as_json:
         print_json(result)
         return
-    click.echo()
     click.echo(
         f"[{len(result['tokens'])} tokens, {result['stop_reason']}; prefill {result['prefill_tok_s']:.0f} tok/s, "
         f"decode {result['decode_tok_s']:.0f} tok/s]",
@@ -73,12 +73,18 @@ def _generate(
     first = None
     tokens: list[int] = []
     out = sys.stdout
+    clean = printable if out.isatty() else str
     stream = generate(session, sampler, ids, limit, stop_ids=stops, stop_strings=values["stop"])
-    for step in stream:
-        first = first or time.perf_counter()
-        tokens.append(step.id)
-        if not quiet:
-            out.write(step.text)
+    try:
+        for step in stream:
+            first = first or time.perf_counter()
+            tokens.append(step.id)
+            if not quiet:
+                out.write(clean(step.text))
+                out.flush()
+    finally:
+        if not quiet:  # an error, too, begins on a line of its own
+            out.write("\n")
             out.flush()
     ended = time.perf_counter()
     prefill_s = (first or ended) - started

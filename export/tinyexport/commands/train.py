@@ -9,7 +9,7 @@ import click
 from . import json_option, print_json
 
 
-@click.command()
+@click.command(short_help="Train a small model as a recipe says.")
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder (default: runs/NAME).")
 @click.option("--reduced", is_flag=True, help="The recipe's small setting: minutes on two cores.")

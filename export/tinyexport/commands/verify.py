@@ -40,7 +40,7 @@ def _print(report: Report) -> None:
     Console().print(table)
 
 
-@click.command()
+@click.command(short_help="Compare a blob with its checkpoint.")
 @click.argument("checkpoint")
 @click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--text", type=click.Path(path_type=Path), help="Text to compare on (a built-in story otherwise).")

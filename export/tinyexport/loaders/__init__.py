@@ -72,6 +72,8 @@ def _format(path: Path) -> str:
         head = file.read(16)
     if head[:4] == b"GGUF":
         return "gguf"
+    if head[:4] == b"TLM\x1a":
+        raise CheckpointError(f"{path.name} is a .tlm blob already", "give the checkpoint that it was made from")
     if head[:2] == b"PK" or (head[:1] == b"\x80" and path.suffix in (".pt", ".pth", ".bin")):
         return "pt"
     by_suffix = {".safetensors": "safetensors", ".gguf": "gguf", ".pt": "pt", ".pth": "pt"}
