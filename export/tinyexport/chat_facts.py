@@ -63,12 +63,24 @@ def _side_file(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         facts = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise ConfigError(f"{path} can not be read: {err}", "mend or remove the file") from err
     if not isinstance(facts, dict):
         raise ConfigError(f"{path} does not hold a JSON object", "see examples/tinybuddy/tinyexport.json")
     _check_keys(facts, _SIDE_KEYS, str(path))
+    for key in ("name", "licence", "license", "attribution"):
+        _text(facts.get(key, ""), key)
+    for key in ("chat", "sampling"):
+        if not isinstance(facts.get(key, {}), dict):
+            raise ConfigError(f"{key} in {path} is not an object", "see examples/tinybuddy/tinyexport.json")
     return facts
+
+
+def _text(value: Any, what: str) -> str:
+    """`value`, which must be a text that UTF-8 can hold."""
+    if not isinstance(value, str) or any("\ud800" <= c <= "\udfff" for c in value):
+        raise ConfigError(f"{what} can not be {value!r:.60}", "it is a text")
+    return value
 
 
 def _known_model(checkpoint: Checkpoint, eos_piece: str) -> dict[str, Any] | None:
@@ -110,10 +122,14 @@ def chat_spec(facts: TalkFacts, add_bos: bool, stop_ids: tuple[int, ...]) -> Cha
     """The CHAT section; ConfigError on unknown keys or values out of range."""
     _check_keys(facts.chat, _CHAT_KEYS, "chat")
     _check_keys(facts.sampling, set(SAMPLING_DEFAULTS), "sampling")
-    kind = str(facts.chat.get("kind", "story")).upper()
+    kind = _text(facts.chat.get("kind", "story"), "kind").upper()
     if kind not in ChatKind.__members__:
         raise ConfigError(f"unknown chat kind {kind.lower()!r}", "use story or turns")
-    values = SAMPLING_DEFAULTS | facts.sampling
+    values: dict[str, Any] = SAMPLING_DEFAULTS | facts.sampling
+    for name, default in SAMPLING_DEFAULTS.items():
+        wanted = (int,) if isinstance(default, int) else (int, float)
+        if type(values[name]) not in wanted or not abs(values[name]) < 1e9:
+            raise ConfigError(f"{name} can not be {values[name]!r:.60}", f"a number such as {default}")
     if not (
         values["temperature"] >= 0
         and 0 <= values["top_k"] <= 256
@@ -124,22 +140,22 @@ def chat_spec(facts: TalkFacts, add_bos: bool, stop_ids: tuple[int, ...]) -> Cha
         and 1 <= values["max_tokens"] <= 1 << 20
     ):
         raise ConfigError("a sampling default is out of its range", "see the CHAT record in runtime_c/BLOB.md")
+    template: dict[str, Any] = {
+        part: _text(facts.chat.get(part, ""), part) for part in ("user_prefix", "reply_prefix", "turn_end")
+    }
     return ChatSpec(
         kind=ChatKind[kind],
         add_bos=add_bos,
         stop_ids=stop_ids,
-        user_prefix=str(facts.chat.get("user_prefix", "")),
-        reply_prefix=str(facts.chat.get("reply_prefix", "")),
-        turn_end=str(facts.chat.get("turn_end", "")),
-        stop_strings=tuple(str(s) for s in facts.chat.get("stop", ())),
-        temperature=float(values["temperature"]),
-        top_k=int(values["top_k"]),
-        top_p=float(values["top_p"]),
-        min_p=float(values["min_p"]),
-        repeat_penalty=float(values["repeat_penalty"]),
-        repeat_window=int(values["repeat_window"]),
-        max_tokens=int(values["max_tokens"]),
+        stop_strings=_stop_strings(facts.chat.get("stop", [])),
+        **template,
+        **values,
     )
+
+
+def _stop_strings(stop: Any) -> tuple[str, ...]:
+    """One text or a list of them."""
+    return tuple(_text(text, "stop") for text in (stop if isinstance(stop, list) else [stop]))
 
 
 def confidence(text: str) -> str:

@@ -219,7 +219,8 @@ def blob_info(source: Source, policy: TypePolicy, options: QuantizeOptions) -> d
         "types": _compact({"preset": policy.preset, **types}),
         "tool": f"tinyexport {__version__}",
     }
-    return {k: v for k, v in sorted(info.items()) if v}
+    # A name may come from the command line or a folder, whose bytes need not be UTF-8.
+    return {k: v.encode("utf-8", "replace").decode() for k, v in sorted(info.items()) if v}
 
 
 def stop_ids(source: Source) -> tuple[int, ...]:
@@ -227,7 +228,7 @@ def stop_ids(source: Source) -> tuple[int, ...]:
     ids = {source.tokenizer.eos} if source.tokenizer.eos is not None else set()
     more = source.raw.generation_config.get("eos_token_id", source.checkpoint.config.get("eos_token_id"))
     limit = source.tokenizer.vocab_size
-    ids.update(i for i in (more if isinstance(more, list) else [more]) if isinstance(i, int) and 0 <= i < limit)
+    ids.update(i for i in (more if isinstance(more, list) else [more]) if type(i) is int and 0 <= i < limit)
     return tuple(sorted(ids))
 
 

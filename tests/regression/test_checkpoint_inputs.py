@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "py"))
 from bare import CONFIG, DIM, FFN, identify, rms_gpt
 
-from tinyexport.errors import CheckpointError, TinyError
+from tinyexport.blob import reader
+from tinyexport.errors import CheckpointError, ConfigError, TinyError
+from tinyexport.pipeline import QuantizeOptions, SourceOptions, quantize
+
+TINYBUDDY = Path(__file__).parents[2] / "examples" / "tinybuddy"
 
 
 def test_two_numbered_matrices_of_one_shape_are_gate_and_up() -> None:
@@ -48,3 +53,51 @@ def test_infinity_in_a_config() -> None:
     """json reads 1e400 as infinity, which has no integer."""
     with pytest.raises(TinyError, match="not a positive integer"):
         identify(rms_gpt(), {**CONFIG, "n_heads": float("inf")})
+
+
+def with_facts(folder: Path, facts: str) -> SourceOptions:
+    """A copy of TinyBuddy with this tinyexport.json."""
+    copy = folder / "model"
+    shutil.copytree(TINYBUDDY, copy, dirs_exist_ok=True)
+    (copy / "tinyexport.json").write_text(facts, "utf-8")
+    return SourceOptions(str(copy))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        '{"a":' * 3000 + "1" + "}" * 3000,
+        '{"chat": 1}',
+        '{"chat": ["ab"]}',
+        '{"sampling": "x"}',
+        '{"sampling": {"top_k": null}}',
+        '{"sampling": {"top_k": 1.5}}',
+        '{"sampling": {"temperature": true}}',
+        '{"sampling": {"temperature": NaN}}',
+        '{"sampling": {"temperature": 1' + "0" * 400 + "}}",
+        '{"chat": {"kind": 7}}',
+        '{"chat": {"kind": "turns", "user_prefix": null}}',
+        '{"chat": {"kind": "turns", "user_prefix": "\\ud800"}}',
+        '{"chat": {"stop": [1]}}',
+        '{"name": ["x"]}',
+    ],
+    ids=lambda facts: facts[:40],
+)
+def test_side_files_that_lie_are_refused(facts: str, tmp_path: Path) -> None:
+    """Some ended in a traceback; null became the text None, 1.5 candidates 1, and true a temperature."""
+    with pytest.raises(ConfigError) as caught:
+        quantize(with_facts(tmp_path, facts), QuantizeOptions())
+    assert caught.value.hint
+
+
+def test_one_stop_string_is_not_taken_apart(tmp_path: Path) -> None:
+    """A text in the place of a list became a stop string for each of its letters."""
+    data = quantize(with_facts(tmp_path, '{"chat": {"stop": "The End"}}'), QuantizeOptions()).data
+    chat = reader.read(data).chat
+    assert chat is not None and chat.stop_strings == ("The End",)
+
+
+def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
+    """A folder or a --name in another encoding than UTF-8 ended in a traceback."""
+    data = quantize(with_facts(tmp_path, "{}"), QuantizeOptions(name="caf\udce9")).data
+    assert reader.read(data).info["name"] == "caf?"
