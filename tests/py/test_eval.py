@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -17,9 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tinyexport import pipeline
+from tinyexport.blob import reader, writer
 from tinyexport.cli import cli
 from tinyexport.errors import ConfigError, TinyError
 from tinyexport.evaluate import confidence, metrics, render, svg
+from tinyexport.evaluate.contenders import Contender
 from tinyexport.pipeline import QuantizeOptions, SourceOptions
 from tinyexport.runtime import Model
 
@@ -37,6 +40,13 @@ def blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*args: object) -> Result:
     return CliRunner().invoke(cli, ["eval", *map(str, args)])
+
+
+@pytest.mark.parametrize("types", ["{", "[1]", "7", '"x"', "[" * 9999])
+def test_types_that_another_program_wrote(blob: Path, types: str) -> None:
+    content = reader.read(blob.read_bytes())
+    other = writer.build(dataclasses.replace(content, info={**content.info, "types": types}))
+    assert Contender("x", Model(other), False).types == "?"
 
 
 # ---- the metrics ---------------------------------------------------------------------------------

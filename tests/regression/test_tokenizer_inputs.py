@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tok_cases import DATA, unigram192
 from tok_native import CONTINUE, NativeTokenizer
 
 from tinyexport import native, tok
-from tinyexport.tok import hf_steps
+from tinyexport.errors import TokenizerError
+from tinyexport.tok import hf, hf_steps
 from tinyexport.tok.charfacts import Facts
 
 
@@ -64,3 +66,17 @@ def test_lower_case_is_the_library_s() -> None:
     lower = hf_steps.lowercase_map()
     for ch in "\u1c89\u13a0\u0130\u1e9eA":
         assert lower.get(ch, ch) == Lowercase().normalize_str(ch)
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    """Nesting beyond what Python's parser takes ended in a traceback."""
+    deep = '{"a":' * 5000 + "1" + "}" * 5000
+    (tmp_path / "tokenizer.json").write_text(deep)
+    with pytest.raises(TokenizerError, match="not readable JSON"):
+        tok.load(tmp_path / "tokenizer.json")
+    with pytest.raises(TokenizerError, match="not readable JSON"):
+        hf.load_vocab_merges(deep, None)
+    for depth in (100, 400, 450):
+        steps = '{"type": "Sequence", "normalizers": [' * depth + "]}" * depth
+        with contextlib.suppress(TokenizerError):
+            hf.load('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "normalizer": ' + steps + "}")

@@ -31,7 +31,10 @@ class Contender:
     @property
     def types(self) -> str:
         """Weight types, such as q4_0 or q4_0 EMBED=q8_0."""
-        types = dict(json.loads(self.model.info.get("types", "{}")))
+        try:
+            types = dict(json.loads(self.model.info.get("types", "{}")))
+        except (ValueError, TypeError, RecursionError):  # not as this exporter writes it
+            types = {}
         preset = str(types.pop("preset", "?"))
         return " ".join([preset, *(f"{group}={kind}" for group, kind in sorted(types.items()))])
 

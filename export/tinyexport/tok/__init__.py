@@ -98,6 +98,6 @@ def _config(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(_text(path))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise TokenizerError(f"{path.name} is not readable JSON ({err})", "repair or remove it") from None
     return value if isinstance(value, dict) else {}

@@ -27,11 +27,11 @@ def load(text: str, config: dict[str, Any] | None = None) -> Tokenizer:
     """
     try:
         data = json.loads(text)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise TokenizerError(f"tokenizer.json is not readable JSON ({err})", HINT) from None
     try:
         out = _load(data, config or {})
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as err:
         raise TokenizerError(f"tokenizer.json is damaged ({type(err).__name__}: {err})", HINT) from None
     out.reference = _reference(text)
     return out
@@ -251,7 +251,7 @@ def load_vocab_merges(vocab: str, merges: str | None) -> Tokenizer:
     """GPT-2's vocab.json and merges.txt, or a vocab.json of characters or words alone."""
     try:
         pieces = json.loads(vocab)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise TokenizerError(f"vocab.json is not readable JSON ({err})", HINT) from None
     if not isinstance(pieces, dict) or not pieces:
         raise TokenizerError("vocab.json is not an object of pieces and ids", HINT)
