@@ -4,7 +4,6 @@
 
 #include "frame.h"
 
-#define HEADER_MAGIC 0x31534d54u /* "TMS1" */
 #define UPLOAD_MAGIC 0x31554d54u /* "TMU1" */
 #define HEADER_AT 0u
 #define UPLOAD_AT 128u
@@ -80,7 +79,7 @@ static void read_slot(store *s, uint8_t n)
     store_slot *slot = &s->slot[n];
     record r;
     memset(slot, 0, sizeof *slot);
-    if (read_record(s, n, HEADER_AT, HEADER_MAGIC, &r)) {
+    if (read_record(s, n, HEADER_AT, STORE_HEADER_MAGIC, &r)) {
         slot->state = PROTO_SLOT_STATE_STORED;
         slot->sequence = r.sequence;
         slot->offset = r.size;
@@ -309,7 +308,7 @@ uint16_t store_activate(store *s)
     for (uint8_t n = 0; n < s->slots; n++)
         if (s->slot[n].state == PROTO_SLOT_STATE_STORED && s->slot[n].sequence >= sequence)
             sequence = s->slot[n].sequence + 1u;
-    if (!write_record(s, s->upload, HEADER_AT, HEADER_MAGIC, sequence))
+    if (!write_record(s, s->upload, HEADER_AT, STORE_HEADER_MAGIC, sequence))
         return PROTO_ERROR_STORE_FLASH;
     slot->state = PROTO_SLOT_STATE_STORED;
     slot->sequence = sequence;

@@ -14,6 +14,7 @@
 #include "sha256.h"
 
 #define STORE_MAX_SLOTS 2u
+#define STORE_HEADER_MAGIC 0x31534d54u /* "TMS1": how a slot with a model begins; any other begins erased */
 
 typedef struct store_slot {
     uint8_t state;    /* PROTO_SLOT_STATE_* without ACTIVE */

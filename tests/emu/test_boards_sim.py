@@ -91,6 +91,18 @@ def test_a_flash_image_keeps_model_and_settings(
         assert device.info()["model"] == "small q8_0 2" and device.settings["top_k"] == 9
 
 
+def test_no_other_file_is_taken_for_flash(tmp_path: Path) -> None:
+    """A disk image, or a blob that is a multiple of a sector long, was written to as if it were flash."""
+    for begin in (b"\0\0\0\0", b"TLM\x1a", b"%PDF"):
+        other = tmp_path / "other"
+        other.write_bytes(begin + b"\xff" * (65536 - 4))
+        done = run("--flash", other)
+        assert done.returncode == 1 and b"not a flash image" in done.stderr
+        assert other.read_bytes() == begin + b"\xff" * (65536 - 4)
+    full = run("--flash", "/dev/full")
+    assert full.returncode == 1 and b"No space left" in full.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "status", "words"),
     [

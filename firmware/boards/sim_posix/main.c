@@ -71,6 +71,25 @@ static uint64_t true_random(void)
     return value ^ desk_clock(NULL);
 }
 
+/* A fresh image as erased flash, written rather than mapped: a full disk is an error here, and a signal there. */
+static bool fill_erased(int fd, size_t size)
+{
+    static uint8_t erased[SIM_SECTOR];
+    memset(erased, 0xFF, sizeof erased);
+    for (size_t at = 0; at < size;) {
+        const size_t left = size - at;
+        const ssize_t n = write(fd, erased, left < sizeof erased ? left : sizeof erased);
+        if (n <= 0) {
+            const int why = errno;
+            (void)!ftruncate(fd, 0);
+            errno = why;
+            return false;
+        }
+        at += (size_t)n;
+    }
+    return true;
+}
+
 /* Maps a file; `size` 0 takes the file's own and reads only, else it is made that large and shared. */
 static void *map_file(const char *path, size_t *size)
 {
@@ -85,10 +104,8 @@ static void *map_file(const char *path, size_t *size)
         const bool fresh = writable && info.st_size == 0;
         if (!fresh)
             *size = (size_t)info.st_size;
-        if (*size > 0 && (!fresh || ftruncate(fd, (off_t)*size) == 0))
+        if (*size > 0 && (!fresh || fill_erased(fd, *size)))
             at = mmap(NULL, *size, writable ? PROT_READ | PROT_WRITE : PROT_READ, writable ? MAP_SHARED : MAP_PRIVATE, fd, 0);
-        if (fresh && at != MAP_FAILED)
-            memset(at, 0xFF, *size);
     }
     (void)close(fd);
     return at == MAP_FAILED ? NULL : at;
@@ -174,6 +191,16 @@ static bool parse(int argc, char **argv, arguments *a)
     return (slots == 1 || slots == 2) && port <= 65535 && a->threads >= 1 && a->threads <= TLM_MAX_PARTS;
 }
 
+/* Any other file that is named by mistake must not be written to. */
+static bool is_flash(const uint8_t *flash, size_t bytes)
+{
+    uint32_t first;
+    if (bytes < 4u * SIM_SECTOR + SIM_SETTINGS_BYTES || bytes % SIM_SECTOR != 0 || bytes > UINT32_MAX)
+        return false;
+    memcpy(&first, flash, sizeof first);
+    return first == STORE_HEADER_MAGIC || first == 0xFFFFFFFFu;
+}
+
 /* The model: a blob in place, or flash. 0 or an exit status. */
 static int give_model(board *b, sim_board *sim, const arguments *a)
 {
@@ -191,7 +218,7 @@ static int give_model(board *b, sim_board *sim, const arguments *a)
     uint8_t *flash = map_file(a->flash, &flash_bytes);
     if (flash == NULL)
         return fail(a->flash, strerror(errno));
-    if (flash_bytes < 4u * SIM_SECTOR + SIM_SETTINGS_BYTES || flash_bytes % SIM_SECTOR != 0 || flash_bytes > UINT32_MAX)
+    if (!is_flash(flash, flash_bytes))
         return fail(a->flash, "not a flash image");
     sim_board_flash(sim, flash, (uint32_t)flash_bytes - SIM_SETTINGS_BYTES);
     const uint16_t error = blob != NULL ? install(b, blob, bytes) : PROTO_ERROR_NONE;
