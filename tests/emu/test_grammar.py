@@ -6,6 +6,7 @@ import ctypes as c
 import json
 import random
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -147,6 +148,8 @@ def test_small_schemas(schema: dict[str, Any], good: list[str], bad: list[str]) 
         ('a = "x"{5000}', "not possible"),
         ('a = "x', "not understood"),
         (r'a = "\q\x"', "wrong escape"),
+        (r"a = [x\ ]", "wrong escape"),
+        (r'a = "\d"', "wrong escape"),
         ("a = [z-a]", "a range that is none"),
         ("a = [^é]", "ASCII characters only"),
         (r'a = "\ud800"', "surrogate"),
@@ -170,6 +173,7 @@ def test_bad_grammars_are_refused(text: str, words: str) -> None:
         ('{"type": "string", "pattern": "a"}', "'pattern' is not supported"),
         ('{"type": "object", "additionalProperties": true}', "not supported"),
         ('{"type": "object", "required": ["a"]}', "is not described"),
+        ('{"type": "object", "required": [[{}]]}', "is not described"),
         ('{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}', "contains itself"),
         ('{"$ref": "http://x"}', "is not supported"),
         ('{"enum": []}', "no choices"),
@@ -183,6 +187,23 @@ def test_bad_grammars_are_refused(text: str, words: str) -> None:
 def test_bad_schemas_are_refused(text: str, words: str) -> None:
     with pytest.raises(GrammarError, match=re.escape(words)):
         compile_schema(text)
+
+
+def test_long_texts_are_compiled_without_a_round_for_each_byte() -> None:
+    """Counted in calls, not in time: a thousand rounds over a thousand states took seconds."""
+    rounds = 0
+
+    def count(frame: Any, event: str, _arg: Any) -> None:
+        nonlocal rounds
+        rounds += event == "call" and frame.f_code.co_name == "_joined"
+
+    sys.setprofile(count)
+    try:
+        with pytest.raises(GrammarError, match="a request holds"):
+            compile_schema('{"type": "string", "maxLength": 500}')
+    finally:
+        sys.setprofile(None)
+    assert 500 < rounds < 5000
 
 
 # ---- the firmware ---------------------------------------------------------------------------------

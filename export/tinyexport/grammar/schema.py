@@ -116,7 +116,7 @@ class _Schema:
             raise GrammarError("'properties' or 'required' is of the wrong kind", "an object, and a list of names")
         if schema.get("additionalProperties", False) is not False:
             raise GrammarError("additional properties are not supported", "list all properties")
-        missing = [name for name in required if name not in properties]
+        missing = [name for name in required if not isinstance(name, str) or name not in properties]
         if missing:
             raise GrammarError(
                 f"the required property {_dump(missing[0])[:40]} is not described", "add it to properties"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 
 from ..errors import GrammarError
 from .nodes import Alt, Node, Repeat, Seq, characters, literal
@@ -147,8 +148,10 @@ class _Expression:
 
     def unescaped(self, token: str) -> str:
         try:
-            text = ast.literal_eval(token)
-        except (ValueError, SyntaxError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # of an escape that is none, Python only warns
+                text = ast.literal_eval(token)
+        except (ValueError, SyntaxError, Warning):
             raise self.fail(f"{token[:20]} has a wrong escape") from None
         return str(text)
 
@@ -173,4 +176,7 @@ class _Expression:
         return characters(codes & _ASCII, {chr(c) for c in codes - _ASCII}, False)
 
     def member(self, text: str) -> int:
-        return ord(self.unescaped(f'"{text}"') if text != '"' else text)
+        one = self.unescaped(f'"{text}"') if text != '"' else text
+        if len(one) != 1:
+            raise self.fail(f"{text} has a wrong escape")
+        return ord(one)
