@@ -108,7 +108,7 @@ def grammar_of(grammar: str | None, schema: str | None) -> bytes:
         return compiler.compile_schema(text) if schema else compiler.compile_grammar(text)
     except (OSError, UnicodeDecodeError) as err:
         raise GrammarFileError(
-            f"{path} can not be read: {getattr(err, 'strerror', None) or err}.", "a text file"
+            f"{path} can not be read: {getattr(err, 'strerror', None) or err}.", "name a text file"
         ) from None
     except TinyError as err:
         raise GrammarFileError(f"{path}: {err.message}.", err.hint) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -22,7 +23,12 @@ def _console() -> Console:
 
 
 def table(rows: dict[str, str]) -> None:
-    """Two columns: a key, a value."""
+    """Two columns: a key, a value. In a pipe they are not wrapped, and no line ends in spaces."""
+    if not sys.stdout.isatty():
+        width = max(map(len, rows), default=0)
+        for key, value in rows.items():
+            print(f"{key:<{width}}  {value}".rstrip())
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
@@ -104,7 +110,8 @@ def transfer(as_json: bool) -> Iterator[OnProgress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("connecting", total=None)
 
         def show(stage: str, done: int, of: int) -> None:

@@ -171,6 +171,7 @@ class SimTransport(Transport):
         if words.lower().startswith("tlm-sim: "):
             words = words[9:]
         if status is not None and status > 0 and words:
-            sentence = words[0].upper() + words[1:]
+            about_a_file = any(words.startswith(f"{part}: ") for part in self._command)
+            sentence = words if about_a_file else words[0].upper() + words[1:]
             return SimError(sentence if sentence.endswith(".") else sentence + ".")
         return LinkLostError(f"The simulator ended (status {status}).", words)

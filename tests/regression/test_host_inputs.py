@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tinychat import wire
+from tinychat import report, wire
 from tinychat.conversation import Conversation
-from tinychat.errors import ChatError
+from tinychat.errors import ChatError, SimError
 from tinychat.pipe import PipeChat
 from tinychat.reply import Token
 from tinychat.settings import checked
+from tinychat.transport import SimOptions
+from tinychat.transport_sim import SimTransport
 
 
 def test_save_stores_settings_only() -> None:
@@ -68,3 +71,24 @@ def test_values_that_no_device_takes_are_refused_with_their_range(name: str, tex
 def test_minus_zero_is_zero() -> None:
     """A temperature of -0 was sent as such, and refused as malformed."""
     assert str(checked("temperature", "-0")) == "0.0"
+
+
+def test_a_file_keeps_its_name_in_the_simulators_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were made a sentence: "F.img: not a flash image."."""
+    sim = tmp_path / "tlm-sim"
+    sim.write_text('#!/bin/sh\necho "tlm-sim: $2: not a flash image" >&2\nexit 1\n')
+    sim.chmod(0o755)
+    monkeypatch.setenv("TINYCHAT_SIM", str(sim))
+    line = SimTransport("", SimOptions(flash="f.img"))
+    with pytest.raises(SimError, match=r"^f\.img: not a flash image\.$"):
+        for _ in range(100):
+            line.read(0.1)
+    line.close()
+
+
+def test_a_pipe_gets_no_padding_and_no_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    report.table({"a": "x", "longer": "y" * 200, "empty": ""})
+    with report.transfer(False) as show:
+        show("send", 1, 2)
+    out, err = capsys.readouterr()
+    assert out == "a       x\nlonger  " + "y" * 200 + "\nempty\n" and err == ""
