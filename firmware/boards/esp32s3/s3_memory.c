@@ -4,17 +4,25 @@
 #define LEAST_PIECE 8192u
 #define ALIGN 64u
 
-/* The largest free block with these capabilities, or false. Finding room for the alignment may take a few tries. */
+/* The largest free block with these capabilities, or false. The heap gives it by the least size of its class, then lets
+ * it grow into the rest. Nothing is in it yet, so it may move. */
 static bool take_one(uint32_t caps, tlm_mem *piece)
 {
-    for (size_t bytes = heap_caps_get_largest_free_block(caps) & ~(size_t)(ALIGN - 1u); bytes >= LEAST_PIECE;
-         bytes -= ALIGN) {
-        piece->base = heap_caps_aligned_alloc(ALIGN, bytes, caps);
-        piece->bytes = bytes;
-        if (piece->base != NULL)
-            return true;
+    size_t bytes = heap_caps_get_largest_free_block(caps);
+    uint8_t *at = NULL;
+    while (bytes >= LEAST_PIECE && (at = heap_caps_malloc(bytes, caps)) == NULL)
+        bytes -= ALIGN;
+    if (at == NULL)
+        return false;
+    for (size_t more = bytes / 16u; more >= ALIGN; more /= 2u) {
+        uint8_t *const grown = heap_caps_realloc(at, bytes + more, caps);
+        at = grown != NULL ? grown : at;
+        bytes += grown != NULL ? more : 0;
     }
-    return false;
+    const size_t skip = (ALIGN - (uintptr_t)at % ALIGN) % ALIGN;
+    piece->base = at + skip;
+    piece->bytes = (bytes - skip) / ALIGN * ALIGN;
+    return true;
 }
 
 /* PSRAM keeps one place: it is the largest piece, so a session fills it last. */
