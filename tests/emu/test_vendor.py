@@ -64,6 +64,14 @@ def test_the_cardputer_compiles(name: str) -> None:
     syntax("g++" if name.endswith("cpp") else "gcc", folder / name, f"-I{folder}")
 
 
+def test_pieces_take_whole_blocks(tmp_path: Path) -> None:
+    source = [str(BOARDS / "esp32s3/s3_memory.c"), str(Path(__file__).parent / "s3_heap.c")]
+    flags = ["-std=gnu17", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *WARNINGS, *INCLUDES]
+    subprocess.run([compiler("gcc"), *flags, *source, "-o", str(tmp_path / "heap")], check=True)
+    done = subprocess.run([tmp_path / "heap"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_stub_is_used() -> None:
     used = "\n".join(p.read_text() for p in [*BOARDS.rglob("*.c"), *BOARDS.rglob("*.cpp"), *STUBS.rglob("*.h")])
     for stub in STUBS.rglob("*.h"):

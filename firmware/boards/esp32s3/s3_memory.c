@@ -14,7 +14,7 @@ static bool take_one(uint32_t caps, tlm_mem *piece)
         bytes -= ALIGN;
     if (at == NULL)
         return false;
-    for (size_t more = bytes / 16u; more >= ALIGN; more /= 2u) {
+    for (size_t more = bytes / 16u; more != 0; more /= 2u) {
         uint8_t *const grown = heap_caps_realloc(at, bytes + more, caps);
         at = grown != NULL ? grown : at;
         bytes += grown != NULL ? more : 0;
