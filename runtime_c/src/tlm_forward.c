@@ -136,19 +136,18 @@ static void run_attention(void *arg, uint32_t part, uint32_t parts)
 /* Rule 12: keys about the middle of their range and in their own scale, queries in its inverse. */
 static void centre_keys(const tlm_batch *batch, const tlm_layer_rec *layer, float *q, float *k)
 {
-    const uint32_t head_dim = batch->spec->head_dim, heads = batch->spec->n_heads;
-    const uint32_t kv_dim = layer->n_kv_heads * head_dim, stride = tlm_padded(kv_dim);
-    const uint32_t share = heads / layer->n_kv_heads, q_stride = tlm_padded(heads * head_dim);
     const float *centre = tlm_session_vector(batch->s, layer->k_range);
-    for (uint32_t b = 0; b < batch->n && centre != NULL; b++, q += q_stride, k += stride) {
-        const float *scale = centre + stride;
-        for (uint32_t i = 0; i < kv_dim; i++) {
-            k[i] = (k[i] - centre[i]) / scale[i];
-        }
-        for (uint32_t h = 0; h < heads; h++) {
-            for (uint32_t d = 0; d < head_dim; d++) {
-                q[h * head_dim + d] = q[h * head_dim + d] * scale[h / share * head_dim + d];
-            }
+    if (centre == NULL) {
+        return;
+    }
+    const uint32_t head_dim = batch->spec->head_dim, q_dim = batch->spec->n_heads * head_dim;
+    const uint32_t kv_dim = layer->n_kv_heads * head_dim, stride = tlm_padded(kv_dim), share = q_dim / kv_dim;
+    const uint32_t run = share == 1u ? kv_dim : head_dim; /* queries whose scales lie in a row */
+    const float *scale = centre + stride;
+    batch->k->centre(k, batch->n, kv_dim, stride, centre, scale);
+    for (uint32_t b = 0; b < batch->n; b++, q += tlm_padded(q_dim)) {
+        for (uint32_t i = 0; i < q_dim; i += run) {
+            batch->k->mul(q + i, scale + i / (run * share) * run, run);
         }
     }
 }
@@ -156,15 +155,20 @@ static void centre_keys(const tlm_batch *batch, const tlm_layer_rec *layer, floa
 static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const tlm_weight *feedback, float *k, float *v,
                         uint32_t stride)
 {
-    const tlm_session *s = batch->s;
-    tlm_kv_store_fn *store = batch->k->kv_store[s->kv_type];
+    tlm_kv_store_fn *store = batch->k->kv_store[batch->s->kv_type];
+    if (feedback != NULL) {
+        const tlm_fed_keys keys = {k, batch->n, stride, batch->position, job->n_kv_heads, batch->spec->head_dim, feedback,
+                                   batch->pages, job->kv.k, job->kv.ks};
+        TLM_CHECK(TLM_ERR_NUMERIC, batch->k->kv_feed(&keys));
+    }
     for (uint32_t b = 0; b < batch->n; b++) {
         const uint32_t position = batch->position + b, slot = position % TLM_PAGE;
         uint8_t *page = batch->pages[position / TLM_PAGE];
         const size_t at = (size_t)b * stride;
-        TLM_CHECK(TLM_ERR_NUMERIC, store(k + at, job->n_kv_heads, batch->spec->head_dim, false, feedback,
-                                         page + job->kv.k, (uint16_t *)(void *)(page + job->kv.ks), slot));
-        TLM_CHECK(TLM_ERR_NUMERIC, store(v + at, job->n_kv_heads, batch->spec->head_dim, true, NULL, page + job->kv.v,
+        TLM_CHECK(TLM_ERR_NUMERIC,
+                  feedback != NULL || store(k + at, job->n_kv_heads, batch->spec->head_dim, false, page + job->kv.k,
+                                            (uint16_t *)(void *)(page + job->kv.ks), slot));
+        TLM_CHECK(TLM_ERR_NUMERIC, store(v + at, job->n_kv_heads, batch->spec->head_dim, true, page + job->kv.v,
                                          (uint16_t *)(void *)(page + job->kv.vs), slot));
     }
     return TLM_OK;
@@ -218,7 +222,7 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     job.stride = q_stride;
     tlm_kv_layout_of(batch->s->kv_type, layer->n_kv_heads, spec->head_dim, &job.kv);
     tlm_weight feedback;
-    const bool fed = layer->k_feedback != TLM_NO_TENSOR;
+    const bool fed = layer->k_feedback != TLM_NO_TENSOR && batch->s->kv_type == TLM_KV_I4;
     if (fed) {
         uint32_t end; /* it lies in one place */
         feedback = tlm_session_weight(batch->s, layer->k_feedback, 0, &end);

@@ -58,6 +58,16 @@ typedef struct tlm_attn {
     void *scratch; /* attn_scratch bytes, 64-aligned, of this part alone */
 } tlm_attn;
 
+/* Keys of n tokens, [kvh*kd] floats each, for the positions from `position` on of an i4 cache. */
+typedef struct tlm_fed_keys {
+    float *k; /* `stride` floats from token to token; overwritten */
+    uint32_t n, stride, position;
+    uint32_t n_kv_heads, head_dim;
+    const tlm_weight *feedback; /* q4_0 [kd, kvh*kd] */
+    void *const *pages;
+    size_t codes, scales; /* byte offsets in a page, as k and ks of tlm_attn */
+} tlm_fed_keys;
+
 /* y[b*y_stride + row] for the rows of tiles tile0..tile1-1, never past w->rows; no bias. */
 typedef void tlm_linear_fn(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1,
                            float *y, uint32_t y_stride);
@@ -71,12 +81,18 @@ typedef void tlm_norm_fn(const float *x, uint32_t n, float eps, const float *g, 
 typedef void tlm_act_fn(float *g, const float *up, uint32_t n);
 /* y[i] = y[i] + x[i] (bias, residual). */
 typedef void tlm_add_fn(float *y, const float *x, uint32_t n);
+/* y[i] = y[i] * x[i] (queries of rule 12). */
+typedef void tlm_mul_fn(float *y, const float *x, uint32_t n);
+/* Rule 12: k[i] = (k[i] - centre[i]) / scale[i] in n vectors of `dims` floats, `stride` apart; scales that tlm_check_spec.c
+ * allows. What is not finite stays so. */
+typedef void tlm_centre_fn(float *k, uint32_t n, uint32_t dims, uint32_t stride, const float *centre, const float *scale);
 /* Rule 12 over `heads` heads: cs holds [rope_dims/2] cosines, then as many sines. */
 typedef void tlm_rope_fn(float *x, uint32_t heads, uint32_t head_dim, uint32_t rope_dims, const float *cs);
-/* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). i4 with `feedback`,
- * q4_0 [kd, kvh*kd] or NULL, overwrites x; the others take no notice of it. false: not finite. */
-typedef bool tlm_kv_store_fn(float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, const tlm_weight *feedback,
-                             void *region, uint16_t *scales, uint32_t slot);
+/* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). false: not finite. */
+typedef bool tlm_kv_store_fn(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
+                             uint16_t *scales, uint32_t slot);
+/* Stores the keys of a batch in an i4 cache, their rounding fed back (rule 15). false: not finite. */
+typedef bool tlm_kv_feed_fn(const tlm_fed_keys *args);
 /* Rules 16-18. false: a query or a score that is not finite (rule 3). */
 typedef bool tlm_attn_fn(const tlm_attn *args);
 /* The same for the n tokens of a batch from args->last on; their queries and outputs are `stride` floats apart. */
@@ -97,8 +113,11 @@ typedef struct tlm_kernels {
     tlm_norm_fn *norm[TLM_NORM_KIND_COUNT];
     tlm_act_fn *act[TLM_ACT_COUNT];
     tlm_add_fn *add;
+    tlm_mul_fn *mul;
+    tlm_centre_fn *centre;
     tlm_rope_fn *rope;
     tlm_kv_store_fn *kv_store[TLM_KV_COUNT];
+    tlm_kv_feed_fn *kv_feed;
     tlm_attn_fn *attn[TLM_KV_COUNT];
     tlm_attn_batch_fn *attn_batch[TLM_KV_COUNT]; /* optional, and so is its use; the same scratch */
     size_t (*attn_scratch)(uint32_t context, uint32_t head_dim);

@@ -58,11 +58,11 @@ static bool failing_vector(const float *x, uint32_t n, float floor, int8_t *code
     return (quant_fails_in == 0 || --quant_fails_in != 0) && plain.quant_vector(x, n, floor, codes, scales, sums);
 }
 
-static bool failing_store(float *x, uint32_t kvh, uint32_t kd, bool is_v, const tlm_weight *feedback, void *region,
-                          uint16_t *scales, uint32_t slot)
+static bool failing_store(const float *x, uint32_t kvh, uint32_t kd, bool is_v, void *region, uint16_t *scales,
+                          uint32_t slot)
 {
     return (quant_fails_in == 0 || --quant_fails_in != 0) &&
-           plain.kv_store[TLM_KV_I8](x, kvh, kd, is_v, feedback, region, scales, slot);
+           plain.kv_store[TLM_KV_I8](x, kvh, kd, is_v, region, scales, slot);
 }
 
 static inline void fail_quant(tlm_kernels *k, const tlm_model *m)

@@ -120,6 +120,12 @@ static void elementwise(uint32_t n)
     if (all || k.add != ref.add) {
         COST(, k.add(out, x, n), "add/%u", n);
     }
+    if (all || k.mul != ref.mul) {
+        COST(, k.mul(out, x, n), "mul/%u", n);
+    }
+    if (all || k.centre != ref.centre) {
+        COST(, k.centre(out, 1, n, MAX, x, gain), "keys/%u", n);
+    }
 }
 
 static void rope(void)
@@ -144,12 +150,12 @@ static void attention(uint32_t kv)
         uint8_t *page = pages[t / TLM_PAGE];
         uint16_t *scales = (void *)(page + 2u * region);
         fill(x, KV_HEADS * DIM, KV_HEADS * DIM);
-        (void)ref.kv_store[kv](x, KV_HEADS, DIM, true, NULL, page + region, scales + TLM_PAGE, t % TLM_PAGE);
+        (void)ref.kv_store[kv](x, KV_HEADS, DIM, true, page + region, scales + TLM_PAGE, t % TLM_PAGE);
         if (t == LAST && (all || k.kv_store[kv] != ref.kv_store[kv])) {
-            COST(, (void)k.kv_store[kv](x, KV_HEADS, DIM, false, NULL, page, scales, t % TLM_PAGE), "kv_store_%s/%ux%u", CACHES[kv],
+            COST(, (void)k.kv_store[kv](x, KV_HEADS, DIM, false, page, scales, t % TLM_PAGE), "kv_store_%s/%ux%u", CACHES[kv],
                   KV_HEADS, DIM);
         } else {
-            (void)ref.kv_store[kv](x, KV_HEADS, DIM, false, NULL, page, scales, t % TLM_PAGE);
+            (void)ref.kv_store[kv](x, KV_HEADS, DIM, false, page, scales, t % TLM_PAGE);
         }
     }
     fill(q, HEADS * DIM, HEADS * DIM);

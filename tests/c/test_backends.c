@@ -122,6 +122,9 @@ static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
         ref->add(want, y, n);
         k->add(got, y, n);
         same(want, got, sizeof want, "add", n, 0);
+        ref->mul(want, y, n);
+        k->mul(got, y, n);
+        same(want, got, sizeof want, "mul", n, 0);
     }
     for (uint32_t round = 0; round < 300u; round++) {
         const uint32_t small[] = {2, 4, 8, 16}, heads = 1u + below(9);
@@ -136,6 +139,34 @@ static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
         ref->rope(want, heads, dim, 2u * half, g);
         k->rope(got, heads, dim, 2u * half, g);
         same(want, got, sizeof want, "rope", dim, half);
+    }
+}
+
+/* Keys near their centres and far away, zeros of both signs and centres that are none. */
+static void check_centre(const tlm_kernels *ref, const tlm_kernels *k)
+{
+    for (uint32_t round = 0; round < 300u; round++) {
+        const uint32_t dims = WIDTHS[below(N_WIDTHS)], n = 1u + below(TLM_MAX_BATCH), stride = tlm_padded(dims);
+        const size_t row = sizeof(float) * stride;
+        float *want = aligned(n * row), *got = aligned(n * row), *centre = aligned(row), *scale = aligned(row);
+        fill(want, n * stride, n * stride);
+        fill(centre, dims, stride);
+        for (uint32_t i = 0; i < dims; i++) {
+            scale[i] = tlm_float(tlm_bits(1.0f) + (below(41) << 23) - (20u << 23)) * (1.0f + (float)below(2) * 0.37f);
+            scale[i] = scale[i] > (float)TLM_KEY_SCALE_MAX ? 1.0f : scale[i];
+            centre[i] = below(8) ? centre[i] : below(2) ? 0.0f : 0x1p-80f;
+            for (uint32_t b = 0; b < n; b++) {
+                want[b * stride + i] = below(8) ? want[b * stride + i] : below(2) ? centre[i] : -0.0f;
+            }
+        }
+        memcpy(got, want, n * row);
+        ref->centre(want, n, dims, stride, centre, scale);
+        k->centre(got, n, dims, stride, centre, scale);
+        same(want, got, n * row, "centre", dims, n);
+        free(want);
+        free(got);
+        free(centre);
+        free(scale);
     }
 }
 
@@ -154,9 +185,9 @@ static void check_kv_store(const tlm_kernels *ref, const tlm_kernels *k, uint32_
             x[below(kvh * kd)] = tlm_float(TLM_INF_BITS | below(2));
         }
         memcpy(same_x, x, sizeof x);
-        const bool is_v = below(2) != 0, ok = ref->kv_store[kv_type](x, kvh, kd, is_v, NULL, want, want_scales, slot);
+        const bool is_v = below(2) != 0, ok = ref->kv_store[kv_type](x, kvh, kd, is_v, want, want_scales, slot);
         checks++;
-        if (ok != k->kv_store[kv_type](same_x, kvh, kd, is_v, NULL, got, got_scales, slot)) {
+        if (ok != k->kv_store[kv_type](same_x, kvh, kd, is_v, got, got_scales, slot)) {
             printf("FAIL kv_store verdict (kv %u)\n", (unsigned)kv_type);
             exit(1);
         }
@@ -166,6 +197,50 @@ static void check_kv_store(const tlm_kernels *ref, const tlm_kernels *k, uint32_
         }
         free(want);
         free(got);
+    }
+}
+
+/* Fed keys: the same codes, scales and verdict; what is left of the keys is free. */
+static void check_kv_feed(const tlm_kernels *ref, const tlm_kernels *k)
+{
+    static const uint32_t DIMS[] = {1, 2, 3, 4, 6, 8, 8, 8, 12, 16, 16, 20, 32, 33};
+    for (uint32_t round = 0; round < 200u; round++) {
+        const uint32_t kvh = below(2) ? 4u * (1u + below(4)) : 1u + below(7), kd = DIMS[below(14)], n = 1u + below(TLM_MAX_BATCH);
+        const uint32_t dim = kvh * kd, stride = tlm_padded(dim), position = below(40);
+        const size_t codes = (size_t)kvh * ((kd + 1u) / 2u) * TLM_PAGE, page = 32u + codes, row = sizeof(float) * stride;
+        const tlm_weight f = random_weight(TLM_TENSOR_TYPE_Q4_0, kd, dim);
+        float *x[2] = {aligned(n * row), aligned(n * row)};
+        bool ok[2];
+        void *pages[2][4];
+        fill(x[0], n * stride, n * stride);
+        if (below(10) == 0) {
+            x[0][below(n) * stride + below(dim)] = tlm_float(TLM_INF_BITS | below(2));
+        }
+        if (below(10) == 0) {
+            memset(x[0], 0, row);
+        }
+        memcpy(x[1], x[0], n * row);
+        for (uint32_t way = 0; way < 2u; way++) {
+            for (uint32_t p = 0; p < 4u; p++) {
+                pages[way][p] = aligned(page);
+            }
+            const tlm_fed_keys keys = {x[way], n, stride, position, kvh, kd, &f, pages[way], 32, 0};
+            ok[way] = (way ? k : ref)->kv_feed(&keys);
+            free(x[way]);
+        }
+        checks++;
+        if (ok[0] != ok[1]) {
+            printf("FAIL kv_feed verdict\n");
+            exit(1);
+        }
+        for (uint32_t p = 0; p < 4u; p++) {
+            if (ok[0]) {
+                same(pages[0][p], pages[1][p], page, "kv_feed", kvh, kd);
+            }
+            free(pages[0][p]);
+            free(pages[1][p]);
+        }
+        free((void *)(uintptr_t)f.data);
     }
 }
 
@@ -238,7 +313,7 @@ static void check_attention(const tlm_kernels *ref, const tlm_kernels *k, uint32
             for (uint32_t v = 0; v < 2u; v++) {
                 fill(x, kvh * kd, rows);
                 uint8_t *at = list[t / TLM_PAGE];
-                (void)ref->kv_store[kv_type](x, kvh, kd, v == 1u, NULL, at + (v ? a.v : a.k), (uint16_t *)(void *)(at + (v ? a.vs : a.ks)),
+                (void)ref->kv_store[kv_type](x, kvh, kd, v == 1u, at + (v ? a.v : a.k), (uint16_t *)(void *)(at + (v ? a.vs : a.ks)),
                                              t % TLM_PAGE);
             }
         }
@@ -265,6 +340,8 @@ int main(int argc, char **argv)
         }
     }
     check_elementwise(&ref, &k);
+    check_centre(&ref, &k);
+    check_kv_feed(&ref, &k);
     for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
         check_kv_store(&ref, &k, kv);
         check_attention(&ref, &k, kv);

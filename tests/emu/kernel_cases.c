@@ -58,18 +58,19 @@ static size_t region(tlm_kv_type kind, uint32_t part)
     return part * (size_t)HEADS * DIM * TLM_PAGE * (kind == TLM_KV_F32 ? 4u : 2u);
 }
 
-static void store(tlm_kv_type kind, tlm_kv_store_fn *fn, uint32_t t, bool is_v,
-                  const tlm_weight *feedback)
+static void store(tlm_kv_type kind, tlm_kv_store_fn *fn, uint32_t t, bool is_v)
 {
     uint8_t *page = pages[kind][t / TLM_PAGE];
     uint16_t *scale = (uint16_t *)(void *)(page + region(kind, 2) + (is_v ? 32u : 0u));
-    (void)fn(x, HEADS, DIM, is_v, feedback, page + region(kind, is_v ? 1 : 0), scale, t % TLM_PAGE);
+    (void)fn(x, HEADS, DIM, is_v, page + region(kind, is_v ? 1 : 0), scale, t % TLM_PAGE);
 }
 
-static void store_fed(tlm_kv_store_fn *fn)
+static void feed(tlm_kv_feed_fn *fn)
 {
     const tlm_weight w = {data, DIM, HEADS * DIM, 1.0f, TLM_TENSOR_TYPE_Q4_0, false};
-    store(TLM_KV_I4, fn, 0, false, &w);
+    void *const page = pages[TLM_KV_I4][0];
+    const tlm_fed_keys keys = {x, 1, HEADS * DIM, 0, HEADS, DIM, &w, &page, 0, region(TLM_KV_I4, 2)};
+    (void)fn(&keys);
 }
 
 static void attend(tlm_kv_type kind, tlm_attn_fn *fn)
@@ -98,8 +99,8 @@ static void prepare(void)
     for (uint32_t t = 0; t < POSITIONS; t++) {
         fill();
         for (uint32_t kind = 0; kind < TLM_KV_COUNT; kind++) {
-            store((tlm_kv_type)kind, stores[kind], t, false, NULL);
-            store((tlm_kv_type)kind, stores[kind], t, true, NULL);
+            store((tlm_kv_type)kind, stores[kind], t, false);
+            store((tlm_kv_type)kind, stores[kind], t, true);
         }
     }
 }

@@ -35,13 +35,15 @@ def _cases() -> dict[str, str]:
         found[f"{name}/128"] = f"tlm_k_ref_{name}(x, 128, 1e-5f, gain, gain, y)"
     for name in ("gelu_tanh", "silu"):
         found[f"act_{name}/128"] = f"tlm_k_ref_act_{name}(y, NULL, 128)"
-    found["add/128"] = "tlm_k_ref_add(y, x, 128)"
+    for name in ("add", "mul"):
+        found[f"{name}/128"] = f"tlm_k_ref_{name}(y, x, 128)"
+    found["keys/128"] = "tlm_k_ref_centre(y, 1, 128, 128, x, gain)"
     found["rope/8x16"] = "tlm_k_ref_rope(y, 8, 16, 16, x)"
     for kind in ("f32", "f16", "i8", "i4"):
         at = f"TLM_KV_{kind.upper()}"
-        found[f"kv_store_{kind}/16"] = f"store({at}, tlm_k_ref_kv_store_{kind}, 0, false, NULL)"
+        found[f"kv_store_{kind}/16"] = f"store({at}, tlm_k_ref_kv_store_{kind}, 0, false)"
         found[f"attn_{kind}/2x8x48"] = f"attend({at}, tlm_k_ref_attn_{kind})"
-    found["kv_store_i4_fed/16"] = "store_fed(tlm_k_ref_kv_store_i4)"
+    found["kv_feed/16"] = "feed(tlm_k_ref_kv_feed)"
     return found
 
 

@@ -3,8 +3,8 @@
     python tests/emu/pie_counts.py [--update --reason WHY]
 
 Whole calls, all scale work included, counted by the interpreter on the .S files. Cases: linear kernels ROWSxCOLUMNS
-and xBATCH; attention 8 dims by positions, one head; the rest by values. The target "esp32s3 token" has whole TinyTalk
-tokens with the C around the kernels: pie_token.py says how that is counted.
+and xBATCH; attention 8 dims by positions, one head; feed heads by dims, keys dims by tokens; the rest by values. The target "esp32s3 token" has whole TinyTalk
+tokens with the C around the kernels: pie_token.py says how that is counted. Fitted keys are those of rules 12 and 15.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import budgets
-from pie_token import call_count, measure
+from pie_token import WINDOWS, call_count, measure
 
 ROWS = 128
 BATCHES = (4, 8, 16)
@@ -42,6 +42,8 @@ def kernel_counts() -> dict[str, int]:
         found[f"{name}/128"] = call_count(name, 128, 0, 0)
     found["codes/128"] = call_count("codes", 128, 0, 0)
     found["centre/128"], found["gain/128"] = call_count("centre", 16, 0, 0), call_count("gain", 32, 1, 0)
+    found["keys/4x16"] = call_count("keys", 16, 0, 0)
+    found["feed/4x8"] = call_count("feed", 8, 0, 0)
     found["query/8"], found["divide/8"] = call_count("query", 2, 0, 0), call_count("divide", 2, 0, 0)
     found["scales/48"] = call_count("scales", 3, 0, 0)
     found["range/48"] = call_count("range", 12, 0, 0)
@@ -64,8 +66,9 @@ def tokens() -> budgets.Measured:
     """Whole tokens: the C is GCC's for RISC-V."""
     counts = {}
     for cache in ("i8", "i4"):
-        for window, token in measure(cache).items():
-            counts[f"{window}, {cache} cache"] = token.total
+        plain, fitted = measure(cache), measure(cache, keys=True)
+        counts |= {f"{window}, {cache} cache": token.total for window, token in plain.items()}
+        counts |= {f"{window}, {cache} cache, fitted keys": fitted[window].total for window in WINDOWS[:2]}
     return budgets.Measured(f"{TARGET} token", budgets.compiler_version("riscv64-unknown-elf-gcc"), counts)
 
 

@@ -175,6 +175,31 @@ void tlm_k_s3_store_i4(const float *x, int8_t *out, const float *inv, uint32_t n
     }
 }
 
+void tlm_k_s3_feed(const float *k, int8_t *out, const float *f, float *e, const float *inv, uint32_t dims)
+{
+    CALLED("feed", dims, 0, 0);
+    need(at(f, 16) && at(e, 16) && dims % 2u == 0, "fed keys");
+    POISON(e, 16u * dims);
+    for (uint32_t h = 0; h < 4u; h++) {
+        const float *g = f + h;
+        need(*g == 0.0f && e[4u * dims + h] == 0.0f, "zeros");
+        for (uint32_t d = dims, high = 0; d-- > 0;) {
+            const float y = k[h * dims + d] * *inv;
+            float t = y;
+            for (uint32_t i = d + 1u; i < dims; i++) {
+                t = t + *(g += 4) * e[4u * i + h];
+            }
+            const int32_t code = tlm_rint(t > 7.0f ? 7.0f : t < -7.0f ? -7.0f : t);
+            e[4u * d + h] = y - (float)code;
+            if (d % 2u != 0) {
+                high = (uint32_t)code << 4;
+            } else {
+                out[8u * (h * dims + d)] = (int8_t)((uint32_t)(code + 8) + high);
+            }
+        }
+    }
+}
+
 static int value_of(const int8_t *rows, uint32_t d, uint32_t slot, int four)
 {
     const int8_t byte = rows[16u * (four ? d / 2u : d) + slot];
@@ -303,6 +328,23 @@ void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n)
     need(at(out, 16) && at(x, 16) && at(y, 16) && n % 4u == 0, "products");
     for (uint32_t i = 0; i < n; i++) {
         out[i] = x[i] * y[i];
+    }
+}
+
+void tlm_k_s3_keys(float *k, uint32_t n, uint32_t stride, const float *centre, const float *scale)
+{
+    CALLED("keys", n, 0, 0);
+    need(at(k, 16) && at(centre, 16) && at(scale, 16) && stride % 16u == 0, "columns of keys");
+    for (uint32_t i = 0; i < 4u; i++) {
+        const uint32_t size = tlm_bits(centre[i]) & TLM_ABS_MASK;
+        need(size >= tlm_bits(0x1p-70f) && size < tlm_bits(0x1p70f), "centres");
+        need(scale[i] >= 0x1p-20f && scale[i] <= 0x1p20f, "scales of keys");
+    }
+    for (uint32_t b = 0; b < n; b++) {
+        for (uint32_t i = 0; i < 4u; i++) {
+            float *at_k = k + b * (stride / 4u) + i;
+            *at_k = (*at_k - centre[i]) / scale[i];
+        }
     }
 }
 

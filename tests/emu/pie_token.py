@@ -97,6 +97,11 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
         return run_mix(kind, np.zeros(32, np.int8), v, np.float32(1), np.zeros(a, np.float32))[1]
     if name == "scales":
         return _scales(a)
+    if name == "feed":
+        return _feed(a)
+    if name == "keys":
+        ones = np.ones(4, np.float32)
+        return run_floats("keys", "keys", np.ones(4 * a, np.float32), [a, 16, ones, ones])
     unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "query": 4, "divide": 4, "quant": 16}.get(name, 1)
     x = np.random.default_rng(0).normal(0, 1, unit * a).astype(np.float32)
     if name in ("absmax", "codes"):
@@ -147,6 +152,13 @@ def _scales(pages: int) -> int:
     args = [place(np.uint32(at).tobytes(), "pages", align=4), 0, place(bytes(64 * pages), "out", align=16), pages]
     machine.code(kernel("tlm_k_s3_softmax")).call("tlm_k_s3_scales", args)
     return machine.count
+
+
+def _feed(dims: int) -> int:
+    fours = 2 * dims * (dims - 1) + 4
+    x = np.zeros(4 * dims, np.float32)
+    rest = [np.zeros(32 * dims, np.int8), np.zeros(fours, np.float32), np.zeros(4 * dims + 4, np.float32), x[:1], dims]
+    return run_floats("feed", "feed", x, rest)
 
 
 def _uncounted(folder: Path) -> list[Path]:

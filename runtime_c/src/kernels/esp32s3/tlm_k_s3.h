@@ -65,12 +65,21 @@ void tlm_k_s3_gain(float *y, const float *r, const float *g, const float *b, uin
 void tlm_k_s3_store_i8(const float *x, int8_t *out, const float *inv, uint32_t n);
 void tlm_k_s3_store_i4(const float *x, int8_t *out, const float *inv, uint32_t n);
 
+/* The same for four heads of K with feedback (tlm_k_s3_feed.S). */
+void tlm_k_s3_feed(const float *k, int8_t *out, const float *f, float *e, const float *inv, uint32_t dims);
+
+/* Four columns of keys of a batch, rule 12 (tlm_k_s3_keys.S). */
+void tlm_k_s3_keys(float *k, uint32_t n, uint32_t stride, const float *centre, const float *scale);
+
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
 /* The reference kernels, which take what these leave to them. */
 tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
 tlm_add_fn tlm_k_ref_add;
+tlm_mul_fn tlm_k_ref_mul;
+tlm_centre_fn tlm_k_ref_centre;
 tlm_kv_store_fn tlm_k_ref_kv_store_i8, tlm_k_ref_kv_store_i4;
+tlm_kv_feed_fn tlm_k_ref_kv_feed;
 tlm_norm_fn tlm_k_ref_norm_layer, tlm_k_ref_norm_rms;
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
 
@@ -80,6 +89,7 @@ tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
 tlm_norm_fn tlm_k_s3_norm_layer, tlm_k_s3_norm_rms;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;
 tlm_kv_store_fn tlm_k_s3_kv_store_i8, tlm_k_s3_kv_store_i4;
+tlm_kv_feed_fn tlm_k_s3_kv_feed;
 tlm_attn_fn tlm_k_s3_attn_i8, tlm_k_s3_attn_i4;
 size_t tlm_k_s3_attn_scratch(uint32_t context, uint32_t head_dim);
 

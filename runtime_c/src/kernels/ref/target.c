@@ -30,11 +30,14 @@ void tlm_kernels_ref(tlm_kernels *k)
     k->act[TLM_ACT_RELU] = tlm_k_ref_act_relu;
     k->act[TLM_ACT_RELU2] = tlm_k_ref_act_relu2;
     k->add = tlm_k_ref_add;
+    k->mul = tlm_k_ref_mul;
+    k->centre = tlm_k_ref_centre;
     k->rope = tlm_k_ref_rope;
     k->kv_store[TLM_KV_F32] = tlm_k_ref_kv_store_f32;
     k->kv_store[TLM_KV_F16] = tlm_k_ref_kv_store_f16;
     k->kv_store[TLM_KV_I8] = tlm_k_ref_kv_store_i8;
     k->kv_store[TLM_KV_I4] = tlm_k_ref_kv_store_i4;
+    k->kv_feed = tlm_k_ref_kv_feed;
     k->attn[TLM_KV_F32] = tlm_k_ref_attn_f32;
     k->attn[TLM_KV_F16] = tlm_k_ref_attn_f16;
     k->attn[TLM_KV_I8] = tlm_k_ref_attn_i8;

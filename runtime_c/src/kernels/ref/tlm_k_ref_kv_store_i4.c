@@ -2,68 +2,21 @@
 #include "tlm_k_ref.h"
 #include "tlm_math.h"
 
-enum { ROWS = 8 }; /* of a q4_0 tile */
-
-/* Codes of dimension d of every head, in steps of 1/inv. x holds the errors of the dimensions after d, and takes those
- * of d. The odd dimension of a pair comes first. */
-static void fed_codes(float *x, uint32_t n, uint32_t head_dim, uint32_t d, float inv, const tlm_weight *w, uint8_t *out)
+bool tlm_k_ref_kv_store_i4(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
+                           uint16_t *scales, uint32_t slot)
 {
-    const uint32_t np = tlm_padded(w->cols), row = d % ROWS;
-    const size_t scale_bytes = (np + TLM_BLOCK - 1u) / TLM_BLOCK * 16u;
-    const uint8_t *tile = (const uint8_t *)w->data + d / ROWS * (scale_bytes + (size_t)(ROWS / 2) * np);
-    const uint16_t *scales = (const uint16_t *)(const void *)tile + row;
-    const int8_t *codes = (const int8_t *)tile + scale_bytes + (size_t)(row / 2u) * np;
-    uint32_t block = UINT32_MAX;
-    float scale = 0.0f;
-    for (uint32_t end = head_dim; end <= n; end += head_dim, out += (head_dim + 1u) / 2u * TLM_PAGE) {
-        float *e = x + (end - head_dim) + d;
-        const float y = *e * inv;
-        float t = y;
-        for (uint32_t i = end - head_dim + d + 1u; i < end; i++) {
-            if (i / TLM_BLOCK != block) {
-                block = i / TLM_BLOCK;
-                scale = tlm_from_f16(scales[block * ROWS]);
-            }
-            const int32_t weight = (row & 1u) != 0 ? codes[i] >> 4 : (codes[i] & 15) - 8;
-            t = t + ((float)weight * scale) * x[i];
-        }
-        const int32_t code = tlm_rint(t > 7.0f ? 7.0f : t < -7.0f ? -7.0f : t);
-        *e = y - (float)code;
-        if ((d & 1u) != 0) {
-            *out = (uint8_t)(((uint32_t)code & 15u) << 4);
-        } else {
-            *out = (uint8_t)((uint32_t)(code + 8) | (d + 1u < head_dim ? *out : 0u));
-        }
+    uint8_t *out = (uint8_t *)region + slot;
+    float inv;
+    (void)is_v;
+    if (!tlm_kv_scale(x, n_kv_heads * head_dim, TLM_KV_INV_7, &scales[slot], &inv)) {
+        return false;
     }
-}
-
-static void plain_codes(const float *x, uint32_t n_kv_heads, uint32_t head_dim, float inv, uint8_t *out)
-{
     for (uint32_t h = 0; h < n_kv_heads; h++, x += head_dim) {
         for (uint32_t d = 0; d < head_dim; d += 2u, out += TLM_PAGE) {
             const int32_t low = tlm_rint(x[d] * inv);
             const int32_t high = d + 1u < head_dim ? tlm_rint(x[d + 1u] * inv) : 0;
             *out = (uint8_t)((uint32_t)(low + 8) | ((uint32_t)high & 15u) << 4);
         }
-    }
-}
-
-bool tlm_k_ref_kv_store_i4(float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, const tlm_weight *feedback,
-                           void *region, uint16_t *scales, uint32_t slot)
-{
-    const uint32_t n = n_kv_heads * head_dim;
-    uint8_t *out = (uint8_t *)region + slot;
-    float inv;
-    (void)is_v;
-    if (!tlm_kv_scale(x, n, TLM_KV_INV_7, &scales[slot], &inv)) {
-        return false;
-    }
-    if (feedback == NULL) {
-        plain_codes(x, n_kv_heads, head_dim, inv, out);
-        return true;
-    }
-    for (uint32_t d = head_dim; d-- > 0;) {
-        fed_codes(x, n, head_dim, d, inv, feedback, out + d / 2u * TLM_PAGE);
     }
     return true;
 }

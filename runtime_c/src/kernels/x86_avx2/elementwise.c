@@ -51,6 +51,23 @@ void tlm_avx2_add(float *y, const float *x, uint32_t n)
     }
 }
 
+void tlm_avx2_mul(float *y, const float *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 8u) {
+        tlm_store8(y + i, n - i, _mm256_mul_ps(tlm_load8(y + i, n - i), tlm_load8(x + i, n - i)));
+    }
+}
+
+void tlm_avx2_centre(float *k, uint32_t n, uint32_t dims, uint32_t stride, const float *centre, const float *scale)
+{
+    for (uint32_t b = 0; b < n; b++, k += stride) {
+        for (uint32_t i = 0; i < dims; i += 8u) {
+            const __m256 d = _mm256_sub_ps(tlm_load8(k + i, dims - i), tlm_load8(centre + i, dims - i));
+            tlm_store8(k + i, dims - i, _mm256_div_ps(d, tlm_load8(scale + i, dims - i)));
+        }
+    }
+}
+
 /* ---- activation quantisation, rules 5 and 6 ------------------------------------------------------ */
 
 static inline __m256i codes8(const float *x, uint32_t left, __m256 inv)

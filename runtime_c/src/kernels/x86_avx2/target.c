@@ -29,6 +29,8 @@ bool tlm_kernels_avx2(tlm_kernels *k)
     k->act[TLM_ACT_SILU] = tlm_avx2_silu;
     k->act[TLM_ACT_GELU_TANH] = tlm_avx2_gelu_tanh;
     k->add = tlm_avx2_add;
+    k->mul = tlm_avx2_mul;
+    k->centre = tlm_avx2_centre;
     k->attn[TLM_KV_F32] = tlm_avx2_attn_f32;
     k->attn[TLM_KV_I8] = tlm_avx2_attn_i8;
     k->attn_scratch = attn_scratch;

@@ -13,6 +13,8 @@ tlm_quant_fn tlm_avx512_quant_block, tlm_avx512_quant_vector;
 tlm_norm_fn tlm_avx512_norm_layer, tlm_avx512_norm_rms;
 tlm_act_fn tlm_avx512_silu, tlm_avx512_gelu_tanh, tlm_avx512_relu, tlm_avx512_relu2;
 tlm_add_fn tlm_avx512_add;
+tlm_mul_fn tlm_avx512_mul;
+tlm_centre_fn tlm_avx512_centre;
 tlm_rope_fn tlm_avx512_rope;
 tlm_kv_store_fn tlm_avx512_kv_store_f32;
 tlm_attn_fn tlm_avx512_attn_f32, tlm_avx512_attn_i8;

@@ -56,6 +56,26 @@ void tlm_avx512_add(float *y, const float *x, uint32_t n)
     }
 }
 
+void tlm_avx512_mul(float *y, const float *x, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 16u) {
+        const __mmask16 k = tlm_tail16(n - i);
+        const __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(k, y + i), _mm512_maskz_loadu_ps(k, x + i));
+        _mm512_mask_storeu_ps(y + i, k, v);
+    }
+}
+
+void tlm_avx512_centre(float *k, uint32_t n, uint32_t dims, uint32_t stride, const float *centre, const float *scale)
+{
+    for (uint32_t b = 0; b < n; b++, k += stride) {
+        for (uint32_t i = 0; i < dims; i += 16u) {
+            const __mmask16 m = tlm_tail16(dims - i);
+            const __m512 d = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, k + i), _mm512_maskz_loadu_ps(m, centre + i));
+            _mm512_mask_storeu_ps(k + i, m, _mm512_div_ps(d, _mm512_maskz_loadu_ps(m, scale + i)));
+        }
+    }
+}
+
 /* ---- activation quantisation, rules 5 and 6 ------------------------------------------------------ */
 
 static inline __m512i round_codes(const float *x, __mmask16 k, __m512 inv)

@@ -35,6 +35,8 @@ bool tlm_kernels_avx512vnni(tlm_kernels *k)
     k->act[TLM_ACT_RELU] = tlm_avx512_relu;
     k->act[TLM_ACT_RELU2] = tlm_avx512_relu2;
     k->add = tlm_avx512_add;
+    k->mul = tlm_avx512_mul;
+    k->centre = tlm_avx512_centre;
     k->rope = tlm_avx512_rope;
     k->kv_store[TLM_KV_F32] = tlm_avx512_kv_store_f32;
     k->attn[TLM_KV_F32] = tlm_avx512_attn_f32;
