@@ -287,10 +287,11 @@ uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top)
     return *top - bottom <= 60.0f ? 1 : 2;
 }
 
-void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
+void tlm_k_s3_exp_near(float *x, uint32_t quads, const float *top)
 {
-    CALLED("exp_near", n, 0, 0);
-    for (uint32_t i = 0; i < n; i++) {
+    CALLED("exp_near", quads, 0, 0);
+    need(at(x, 16) && quads >= 1, "scores");
+    for (uint32_t i = 0; i < 4u * quads; i++) {
         need(x[i] <= *top && x[i] - *top >= -60.0f, "scores near the largest");
         x[i] = tlm_exp(x[i] - *top);
     }
@@ -358,11 +359,13 @@ void tlm_k_s3_add(float *y, const float *x, uint32_t n)
 void tlm_k_s3_act_gelu_tanh(float *g, const float *up, uint32_t n)
 {
     CALLED("act_gelu_tanh", n, up != NULL, 0);
+    need(at(g, 16) && at(up, 16) && n % 4u == 0 && n != 0, "activations");
     tlm_k_ref_act_gelu_tanh(g, up, n);
 }
 
 void tlm_k_s3_act_silu(float *g, const float *up, uint32_t n)
 {
     CALLED("act_silu", n, up != NULL, 0);
+    need(at(g, 16) && at(up, 16) && n % 4u == 0 && n != 0, "activations");
     tlm_k_ref_act_silu(g, up, n);
 }

@@ -102,7 +102,9 @@ def call_count(name: str, a: int, b: int, c: int) -> int:
     if name == "keys":
         ones = np.ones(4, np.float32)
         return run_floats("keys", "keys", np.ones(4 * a, np.float32), [a, 16, ones, ones])
-    unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "query": 4, "divide": 4, "quant": 16}.get(name, 1)
+    unit = {"sum8": 8, "centre": 8, "gain": 4, "range": 4, "exp_near": 4, "query": 4, "divide": 4, "quant": 16}.get(
+        name, 1
+    )
     x = np.random.default_rng(0).normal(0, 1, unit * a).astype(np.float32)
     if name in ("absmax", "codes"):
         return _half_of_quant(name, x, b)

@@ -18,13 +18,29 @@ static void add(float *y, const float *x, uint32_t n)
     }
 }
 
+/* Of assembly that takes fours. */
+static bool fours(const float *x, const float *y, uint32_t n)
+{
+    return (((uintptr_t)x | (uintptr_t)y) % 16u | n % QUAD) == 0 && n != 0;
+}
+
 static void mul(float *y, const float *x, uint32_t n)
 {
-    if (((uintptr_t)y | (uintptr_t)x) % 16u == 0 && n % QUAD == 0) {
+    if (fours(y, x, n)) {
         tlm_k_s3_mul(y, y, x, n);
     } else {
         tlm_k_ref_mul(y, x, n);
     }
+}
+
+static void gelu_tanh(float *g, const float *up, uint32_t n)
+{
+    (fours(g, up, n) ? tlm_k_s3_act_gelu_tanh : tlm_k_ref_act_gelu_tanh)(g, up, n);
+}
+
+static void silu(float *g, const float *up, uint32_t n)
+{
+    (fours(g, up, n) ? tlm_k_s3_act_silu : tlm_k_ref_act_silu)(g, up, n);
 }
 
 /* Of a size that tlm_k_s3_keys takes, all four. */
@@ -60,8 +76,8 @@ bool tlm_kernels_esp32s3(tlm_kernels *k)
     k->quant_vector = tlm_k_s3_quant_vector;
     k->norm[TLM_NORM_KIND_LAYER] = tlm_k_s3_norm_layer;
     k->norm[TLM_NORM_KIND_RMS] = tlm_k_s3_norm_rms;
-    k->act[TLM_ACT_GELU_TANH] = tlm_k_s3_act_gelu_tanh;
-    k->act[TLM_ACT_SILU] = tlm_k_s3_act_silu;
+    k->act[TLM_ACT_GELU_TANH] = gelu_tanh;
+    k->act[TLM_ACT_SILU] = silu;
     k->add = add;
     k->mul = mul;
     k->centre = centre_keys;

@@ -52,7 +52,7 @@ void tlm_k_s3_scales(void *const *pages, size_t offset, float *out, uint32_t n_p
 /* Softmax in steps (tlm_k_s3_softmax.S). */
 uint32_t tlm_k_s3_range(const float *x, uint32_t quads, float *top);
 void tlm_k_s3_exp(float *x, uint32_t n, const float *top);
-void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top);
+void tlm_k_s3_exp_near(float *x, uint32_t quads, const float *top);
 float tlm_k_s3_sum8(const float *x, uint32_t groups);
 void tlm_k_s3_divide(float *x, uint32_t quads, const float *z);
 void tlm_k_s3_mul(float *out, const float *x, const float *y, uint32_t n);
@@ -71,10 +71,14 @@ void tlm_k_s3_feed(const float *k, int8_t *out, const float *f, float *e, const 
 /* Four columns of keys of a batch, rule 12 (tlm_k_s3_keys.S). */
 void tlm_k_s3_keys(float *k, uint32_t n, uint32_t stride, const float *centre, const float *scale);
 
+/* Activations of n % 4 = 0 values (tlm_k_s3_act.S). */
+tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
+
 void tlm_k_s3_add(float *y, const float *x, uint32_t n);
 
 /* The reference kernels, which take what these leave to them. */
 tlm_linear_fn tlm_k_ref_linear_q8_0, tlm_k_ref_linear_q4_0, tlm_k_ref_linear_t2;
+tlm_act_fn tlm_k_ref_act_gelu_tanh, tlm_k_ref_act_silu;
 tlm_add_fn tlm_k_ref_add;
 tlm_mul_fn tlm_k_ref_mul;
 tlm_centre_fn tlm_k_ref_centre;
@@ -84,7 +88,6 @@ tlm_norm_fn tlm_k_ref_norm_layer, tlm_k_ref_norm_rms;
 size_t tlm_k_ref_attn_scratch(uint32_t context, uint32_t head_dim);
 
 /* The slots of the kernel table. */
-tlm_act_fn tlm_k_s3_act_gelu_tanh, tlm_k_s3_act_silu;
 tlm_linear_fn tlm_k_s3_q4_0, tlm_k_s3_q8_0, tlm_k_s3_t2;
 tlm_norm_fn tlm_k_s3_norm_layer, tlm_k_s3_norm_rms;
 tlm_quant_fn tlm_k_s3_quant_block, tlm_k_s3_quant_vector;

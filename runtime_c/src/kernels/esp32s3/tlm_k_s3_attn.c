@@ -81,7 +81,11 @@ static bool softmax(const span *s, float *z)
     if (range == 0) {
         return false;
     }
-    (range == 1u ? tlm_k_s3_exp_near : tlm_k_s3_exp)(e, s->n, &top);
+    if (range == 1u) {
+        tlm_k_s3_exp_near(s->e + from, (to - from) / QUAD, &top);
+    } else {
+        tlm_k_s3_exp(e, s->n, &top);
+    }
     const uint32_t groups = (end - from + LANES - 1u) / LANES;
     fill(s->e, from, s->skip, 0.0f); /* rule 4's tree over the lanes is the same from any lane on, and +0 + x = x */
     fill(s->e, end, from + groups * LANES, 0.0f);

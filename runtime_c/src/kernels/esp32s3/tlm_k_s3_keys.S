@@ -2,7 +2,7 @@
  *
  * void tlm_k_s3_keys(float *k, uint32_t n, uint32_t stride, const float *centre, const float *scale)
  *     k = (k - centre)/scale in n rows of four values, `stride` bytes apart; all 16-aligned. 2^-20 <= scale <= 2^20; 2^-70 <=
- *     |centre| < 2^70. What is not finite stays so. 19 instructions a row, 42 a call. a2-a7, f0-f15, q0, q1.
+ *     |centre| < 2^70. What is not finite stays so. 19 instructions a row, 40 a call. a2-a7, f0-f15, q0, q1.
  *
  * The quotient is the product with the reciprocal, and one fused step of its fused residual (tests/emu: the quotients nearest to halves
  * of a last place, for every significand of the scale). With such a centre the difference is +0 or at least 2^-95, so that no residual

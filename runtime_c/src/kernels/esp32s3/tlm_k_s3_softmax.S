@@ -5,9 +5,11 @@
  *     it, else 2. 5 instructions for 4 values, 48 a call. a2-a13, f0-f2, q0-q4, q6.
  *
  * void tlm_k_s3_exp(float *x, uint32_t n, const float *top)
- * void tlm_k_s3_exp_near(float *x, uint32_t n, const float *top)
- *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top; near: for x[i] - *top >= -60. x 4-aligned. 31 instructions a value
- *     (28), 17 a call. a2-a9, f0-f15.
+ *     x[i] = exp(x[i] - *top), rule 13, for x[i] <= *top. x 4-aligned. 31 instructions a value, 9 a call. a2-a9, f0-f15.
+ *
+ * void tlm_k_s3_exp_near(float *x, uint32_t quads, const float *top)
+ *     The same of 4*quads values, 16-aligned, quads >= 1, for x[i] - *top >= -60. 96 instructions for 4 values, 8 a call. a2-a5,
+ *     f0-f15, q0, q1.
  *
  * float tlm_k_s3_sum8(const float *x, uint32_t groups)
  *     sum8 of 8*groups values (rule 4; the caller fills the last group with +0.0), 16-aligned; groups >= 1. 10 instructions a
@@ -126,17 +128,21 @@ tlm_k_s3_exp:
     .global tlm_k_s3_exp_near
     .type tlm_k_s3_exp_near, @function
 tlm_k_s3_exp_near:
-    entry a1, 32
+    entry a1, 16 + 48
     movi a5, .Lexp_table
     EXP_CONSTANTS a5
-    lsi f0, a4, 0
-    loopnez a3, .Lexped_near
-    lsi f1, a2, 0
-    sub.s f1, f1, f0
-    EXP a8, a9
-    s32i a8, a2, 0
-    addi a2, a2, 4
-.Lexped_near:
+    lsi f15, a4, 0
+    ssai 23
+.Lexp_near:
+    ee.ldf.128.ip f7, f6, f5, f4, a2, 0
+    sub.s f4, f4, f15
+    sub.s f5, f5, f15
+    sub.s f6, f6, f15
+    sub.s f7, f7, f15
+    EXP_FOUR a5, a1
+    ee.vst.128.ip q0, a2, 16
+    addi a3, a3, -1
+    bnez a3, .Lexp_near
     retw.n
     .size tlm_k_s3_exp_near, . - tlm_k_s3_exp_near
 
