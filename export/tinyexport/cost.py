@@ -63,6 +63,11 @@ COUNTED = {
         "query/8": 99,
         "divide/8": 31,
         "scales/48": 42,
+        "store_i4/128": 649,
+        "keys/4x1": 59,
+        "keys/4x16": 344,
+        "feed/4x8": 641,
+        "feed/4x16": 1_881,
     },
     "rv32imafc": {
         "linear_q4_0/16x128": 13_691,
@@ -107,10 +112,11 @@ class Extras:
     activation: float
     rest: float
     sampling: float
+    keys: float
 
     def seconds(self, decode: bool) -> float:
         """Sampling is paid by decoded tokens only."""
-        cycles = self.attention + self.activation + self.rest + (self.sampling if decode else 0.0)
+        cycles = self.attention + self.activation + self.rest + self.keys + (self.sampling if decode else 0.0)
         return cycles / CPU_HZ
 
 
@@ -122,6 +128,8 @@ SCALES_C = 80  # of a layer: zeros around two rows of scales
 NORM_C = 400  # the root, a division
 MATRIX_C = 730  # calls of a linear layer
 CACHED_C = 6.0  # of a value of K or V, its codes and peak in assembly included
+CENTRED_C = 55  # of four columns of keys and a batch: their check, a call
+FED_C = 17  # of a weight of fed keys and a batch: unpacked
 RANKED_C = 12.1  # of a logit
 DRAW_C = 9_700
 BARRIER_S = 3e-6  # both cores meet, a matrix product: assumed
@@ -147,11 +155,47 @@ def _rest(dim: int, layers: int, ffn: int) -> float:
     return layers * layer + norm + dim * quant
 
 
-def extras(dim: int, layers: int, heads: int, ffn: int, vocab: int, position: int, cores: int) -> Extras:
+@dataclass(frozen=True)
+class FittedKeys:
+    """Channels of all layers with rule 12 (`centred`, of queries `scaled`) and with the feedback of rule 15 (`fed`)."""
+
+    centred: int = 0
+    scaled: int = 0
+    fed: int = 0
+    head_dim: int = 8
+
+
+def _fours(dims: int) -> float:
+    """Of weights that four heads of fed keys have."""
+    return dims * (dims - 1) / 2 + 1
+
+
+def _fitted(keys: FittedKeys, batch: int) -> float:
+    """Instructions of a token of a batch, part of them shared by the batch; shapes that the assembly takes."""
+    row = (PIE["keys/4x16"] - PIE["keys/4x1"]) / 15
+    centred = row / 4 + (PIE["keys/4x1"] - row + CENTRED_C) / 4 / batch
+    four = (PIE["feed/4x16"] - 2 * PIE["feed/4x8"]) / (_fours(16) - 2 * _fours(8))
+    value = (PIE["feed/4x8"] - four * _fours(8)) / 32 - PIE["store_i4/128"] / 128  # more than without feedback
+    fed = value + (four / 4 + FED_C / batch) * _fours(keys.head_dim) / keys.head_dim
+    return keys.centred * centred + keys.scaled * PIE["mul/48"] / 48 + keys.fed * fed
+
+
+def extras(
+    dim: int,
+    layers: int,
+    heads: int,
+    ffn: int,
+    vocab: int,
+    position: int,
+    cores: int,
+    keys: FittedKeys = FittedKeys(),
+    batch: int = 1,
+) -> Extras:
     """Counted instructions times STALLS; attention runs on all cores, the rest on one. The waiting is assumed."""
     return Extras(
         attention=_attention(dim, layers, heads, position) * STALLS / cores,
         activation=layers * ffn * PIE["act_gelu_tanh/128"] / 128 * STALLS,
         rest=_rest(dim, layers, ffn) * STALLS + (6 * layers + 1) * BARRIER_S * CPU_HZ,
         sampling=(vocab * RANKED_C + DRAW_C) * STALLS + FIRMWARE_S * CPU_HZ,
+        keys=_fitted(keys, batch) * STALLS,
     )

@@ -18,6 +18,7 @@ from .cost import (
     STALLS,
     TIERS,
     Extras,
+    FittedKeys,
     extras,
     stream_seconds,
 )
@@ -25,6 +26,7 @@ from .errors import ConfigError
 from .placement import PROMPT_TOKENS, Memory, largest_context, memory, missing
 from .policy import GROUPS
 from .runtime import Model
+from .spec import layer_name
 
 __all__ = ["DECODE_POSITION", "PROMPT_TOKENS", "Board", "Plan", "boards", "find_board", "fits_nowhere", "make_plan"]
 
@@ -122,10 +124,21 @@ class Speed:
     parts_ms: dict[str, float]
 
 
-def _token_extras(content: BlobContent, position: int, cores: int) -> Extras:
+def _fitted_keys(content: BlobContent, kv_type: str) -> FittedKeys:
+    """What the blob's keys take in the cache."""
+    spec, head_dim = content.spec, content.spec.head_dim
+
+    def heads(part: str) -> list[int]:
+        return [x.n_kv_heads for i, x in enumerate(spec.layers) if layer_name(i, part) in content.tensors]
+
+    centred, fed = heads("k_range"), heads("k_feedback") if kv_type.startswith("i4") else []
+    return FittedKeys(sum(centred) * head_dim, len(centred) * spec.n_heads * head_dim, sum(fed) * head_dim, head_dim)
+
+
+def _token_extras(content: BlobContent, position: int, cores: int, keys: FittedKeys, batch: int) -> Extras:
     spec = content.spec
     ffn = max(layer.ffn_dim for layer in spec.layers)
-    return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores)
+    return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores, keys, batch)
 
 
 def _batch_effort(n: int) -> float:
@@ -137,22 +150,23 @@ def speed(
     content: BlobContent,
     board: Board,
     flow: Traffic,
-    batches: tuple[int, ...],
+    ram: Memory,
     position: int,
     slower: float,
     more: float,
 ) -> Speed:
     """The cost model; `slower` scales the line overhead, `more` everything that is not a weight product."""
+    keys, batches = _fitted_keys(content, ram.kv_type), ram.batches
 
     def layers(effort: float) -> float:
         return sum(stream.seconds(tier, board, slower, effort) for tier, stream in flow.core.items())
 
     def tokens(at: int, n: int) -> float:
-        return sum(more * _token_extras(content, at + i, board.cores).seconds(False) for i in range(n))
+        return sum(more * _token_extras(content, at + i, board.cores, keys, n).seconds(False) for i in range(n))
 
     core = layers(1.0)
     head = sum(stream.times(flow.head_share).seconds(tier, board, slower) for tier, stream in flow.head.items())
-    decode = _token_extras(content, position, board.cores)
+    decode = _token_extras(content, position, board.cores, keys, 1)
     sampling = more * (decode.seconds(True) - decode.seconds(False))
     starts = [sum(batches[:i]) for i in range(len(batches))]
     prefill = sum(layers(_batch_effort(n)) + tokens(at, n) for at, n in zip(starts, batches, strict=True))
@@ -160,7 +174,7 @@ def speed(
         "core": core * 1e3,
         "head": head * 1e3,
         "attention": more * decode.attention / 240e3,
-        "rest": more * (decode.activation + decode.rest + decode.sampling) / 240e3,
+        "rest": more * (decode.activation + decode.rest + decode.keys + decode.sampling) / 240e3,
     }
     return Speed(core + head + more * decode.seconds(True), prefill + head + sampling, parts)
 
@@ -283,10 +297,10 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     flow = traffic(content, board, ram.pinned)
     position = min(DECODE_POSITION, ram.context - 1)
     mid, low, high = (
-        speed(content, board, flow, ram.batches, position, slower, more)
+        speed(content, board, flow, ram, position, slower, more)
         for slower, more in ((1.0, 1.0), (1.5, 2.0), (0.9, 0.6))
     )
-    best = speed(content, board, traffic(content, board, ram.pinned, greedy=True), ram.batches, position, 1.0, 1.0)
+    best = speed(content, board, traffic(content, board, ram.pinned, greedy=True), ram, position, 1.0, 1.0)
     return Plan(
         board=board.name,
         fits=not reasons,

@@ -43,8 +43,10 @@ def kernel_counts() -> dict[str, int]:
         found[f"{name}/128"] = call_count(name, 128, 0, 0)
     found["codes/128"] = call_count("codes", 128, 0, 0)
     found["centre/128"], found["gain/128"] = call_count("centre", 16, 0, 0), call_count("gain", 32, 1, 0)
-    found["keys/4x16"] = call_count("keys", 16, 0, 0)
-    found["feed/4x8"] = call_count("feed", 8, 0, 0)
+    for tokens_of_batch in (1, 16):
+        found[f"keys/4x{tokens_of_batch}"] = call_count("keys", tokens_of_batch, 0, 0)
+    for dims in (8, 16):
+        found[f"feed/4x{dims}"] = call_count("feed", dims, 0, 0)
     found["query/8"], found["divide/8"] = call_count("query", 2, 0, 0), call_count("divide", 2, 0, 0)
     found["scales/48"] = call_count("scales", 3, 0, 0)
     found["range/48"] = call_count("range", 12, 0, 0)

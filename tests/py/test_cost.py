@@ -14,6 +14,7 @@ from tinyexport.cost import (
     CYCLES_PER_WEIGHT,
     FIRMWARE_S,
     STALLS,
+    FittedKeys,
     extras,
 )
 
@@ -54,3 +55,18 @@ def test_a_prefill_is_the_counted_one(table: budgets.Table) -> None:
     assert body + weights + head == pytest.approx(
         table["esp32s3 token"]["prefill of 60, i8 cache"]["instructions"], rel=0.05
     )
+
+
+@pytest.mark.parametrize("cache", ["i8", "i4"])
+def test_fitted_keys_take_what_was_counted(table: budgets.Table, cache: str) -> None:
+    """What rules 12 and 15 add to a decoded token, and to a prefill of three batches of 16 and one of 12."""
+    channels = TINYTALK["layers"] * TINYTALK["dim"]
+    keys = FittedKeys(channels, channels, channels if cache == "i4" else 0, TINYTALK["dim"] // TINYTALK["heads"])
+
+    def modelled(batch: int) -> float:
+        return extras(**TINYTALK, position=0, cores=1, keys=keys, batch=batch).keys / STALLS
+
+    for window, here in (("decode at 40", modelled(1)), ("prefill of 60", 48 * modelled(16) + 12 * modelled(12))):
+        case = f"{window}, {cache} cache"
+        fitted, plain = (table["esp32s3 token"][key]["instructions"] for key in (f"{case}, fitted keys", case))
+        assert here == pytest.approx(fitted - plain, rel=0.1)
