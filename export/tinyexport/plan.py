@@ -33,6 +33,7 @@ __all__ = ["DECODE_POSITION", "PROMPT_TOKENS", "Board", "Plan", "boards", "find_
 DECODE_POSITION = 64
 KV_ORDER = ("i8", "i4")  # tried in this order when the user names none
 SRAM = "SRAM"
+FED_DIMS = (2, 4, 8, 16)  # of heads whose fed keys the ESP32-S3's kernel takes, four heads at a time
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,14 @@ def _fitted_keys(content: BlobContent, kv_type: str) -> FittedKeys:
         return [x.n_kv_heads for i, x in enumerate(spec.layers) if layer_name(i, part) in content.tensors]
 
     centred, fed = heads("k_range"), heads("k_feedback") if kv_type.startswith("i4") else []
-    return FittedKeys(sum(centred) * head_dim, len(centred) * spec.n_heads * head_dim, sum(fed) * head_dim, head_dim)
+    by_fours = sum(n for n in fed if n % 4 == 0 and head_dim in FED_DIMS)
+    return FittedKeys(
+        centred=sum(centred) * head_dim,
+        scaled=len(centred) * spec.n_heads * head_dim,
+        fed=by_fours * head_dim,
+        odd=(sum(fed) - by_fours) * head_dim,
+        head_dim=head_dim,
+    )
 
 
 def _token_extras(content: BlobContent, position: int, cores: int, keys: FittedKeys, batch: int) -> Extras:

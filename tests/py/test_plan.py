@@ -95,7 +95,7 @@ def test_fitted_keys_are_in_the_plan(tinytalk: bytes) -> None:
     for kv in ("i8", "i4"):
         plain, with_range, with_both = rest_ms({}, kv), rest_ms(centred, kv), rest_ms(centred | fed, kv)
         assert with_range > plain and (with_both > with_range) == (kv == "i4")
-        keys = FittedKeys(8 * dims, 8 * dims, 8 * dims if kv == "i4" else 0, content.spec.head_dim)
+        keys = FittedKeys(8 * dims, 8 * dims, 8 * dims if kv == "i4" else 0)
         cost = extras(dims, 8, 16, 512, content.spec.vocab, 0, 1, keys)
         assert with_both - plain == pytest.approx(cost.keys / CPU_HZ * 1e3, rel=1e-3)
 
