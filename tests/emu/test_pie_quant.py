@@ -176,8 +176,7 @@ def test_stores_equal_the_reference(reference: ctypes.CDLL, cache: str) -> None:
         function.restype = ctypes.c_bool
         at = [ctypes.c_void_p(v.ctypes.data) for v in (expected, scales)]
         sizes = ctypes.c_uint32(heads), ctypes.c_uint32(dims)
-        written = x.copy()  # the reference may overwrite its input
-        assert function(ctypes.c_void_p(written.ctypes.data), *sizes, False, None, *at, ctypes.c_uint32(5))
+        assert function(ctypes.c_void_p(x.ctypes.data), *sizes, False, *at, ctypes.c_uint32(5))
         inverse = np.float32(1) / (np.array([scales[5]], np.uint32) << 16).view(np.float32)
         machine = Machine()
         place = machine.memory.place
