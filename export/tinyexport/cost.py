@@ -125,7 +125,7 @@ class Extras:
 # holds the whole token that this model gives to the one counted there.
 HEAD_C = 272  # of attention: calls
 HEAD_REST = 198  # positions of a last page or block that is not whole
-SCALES_C = 80  # of a layer: zeros around two rows of scales
+SCALES_C = 80  # of a group of heads in a layer: zeros around two rows of scales
 NORM_C = 400  # the root, a division
 MATRIX_C = 730  # calls of a linear layer
 CACHED_C = 6.0  # of a value of K or V, its codes and peak in assembly included
@@ -137,14 +137,14 @@ BARRIER_S = 3e-6  # both cores meet, a matrix product: assumed
 FIRMWARE_S = 0.5e-3  # what the firmware does with a token: assumed
 
 
-def _attention(dim: int, layers: int, heads: int, position: int) -> float:
+def _attention(dim: int, layers: int, heads: int, position: int, groups: int) -> float:
     """Instructions of all heads: a part of a head, a part of a position that grows with the head's dims."""
     by_position = sum(PIE[f"{step}/48"] for step in ("range", "exp_near", "mul", "sum8")) / 48
     by_position += PIE["quant/128"] / 128
     by_dim = 2 / 16 + PIE["mix_i8/8x32"] / 8 / 32  # of a position
     by_position += (PIE["score_i8/8x48"] - 2 * 8 * 3) / 48 + by_dim * dim / heads
     by_head = HEAD_C + HEAD_REST + PIE["query/8"] + PIE["divide/8"] + 10 * (dim / heads - 8)
-    scales = SCALES_C + 2 * PIE["scales/48"] / 48 * (position + 1)
+    scales = groups * (SCALES_C + 2 * PIE["scales/48"] / 48 * (position + 1))
     return layers * (heads * (by_head + by_position * (position + 1)) + scales)
 
 
@@ -196,10 +196,11 @@ def extras(
     cores: int,
     keys: FittedKeys = FittedKeys(),
     batch: int = 1,
+    groups: int = 1,
 ) -> Extras:
     """Counted instructions times STALLS; attention runs on all cores, the rest on one. The waiting is assumed."""
     return Extras(
-        attention=_attention(dim, layers, heads, position) * STALLS / cores,
+        attention=_attention(dim, layers, heads, position, groups) * STALLS / cores,
         activation=layers * ffn * PIE["act_gelu_tanh/128"] / 128 * STALLS,
         rest=_rest(dim, layers, ffn) * STALLS + (6 * layers + 1) * BARRIER_S * CPU_HZ,
         sampling=(vocab * RANKED_C + DRAW_C) * STALLS + FIRMWARE_S * CPU_HZ,

@@ -40,6 +40,7 @@ class Options(c.Structure):
     _fields_ = [
         ("context", _U32),
         ("kv_type", _U32),
+        ("kv_groups", _U32),
         ("batch", _U32),
         ("head_rows", _U32),
         ("threads", _U32),

@@ -23,6 +23,7 @@ from .cost import (
     stream_seconds,
 )
 from .errors import ConfigError
+from .kv import kv_kinds, parse_kv
 from .placement import PROMPT_TOKENS, Memory, largest_context, memory, missing
 from .policy import GROUPS
 from .runtime import Model
@@ -143,10 +144,10 @@ def _fitted_keys(content: BlobContent, kv_type: str) -> FittedKeys:
     )
 
 
-def _token_extras(content: BlobContent, position: int, cores: int, keys: FittedKeys, batch: int) -> Extras:
+def _token_extras(content: BlobContent, position: int, cores: int, keys: FittedKeys, groups: int, batch: int) -> Extras:
     spec = content.spec
     ffn = max(layer.ffn_dim for layer in spec.layers)
-    return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores, keys, batch)
+    return extras(spec.dim, len(spec.layers), spec.n_heads, ffn, spec.vocab, position, cores, keys, batch, groups)
 
 
 def _batch_effort(n: int) -> float:
@@ -165,16 +166,17 @@ def speed(
 ) -> Speed:
     """The cost model; `slower` scales the line overhead, `more` everything that is not a weight product."""
     keys, batches = _fitted_keys(content, ram.kv_type), ram.batches
+    groups = parse_kv(ram.kv_type).groups
 
     def layers(effort: float) -> float:
         return sum(stream.seconds(tier, board, slower, effort) for tier, stream in flow.core.items())
 
     def tokens(at: int, n: int) -> float:
-        return sum(more * _token_extras(content, at + i, board.cores, keys, n).seconds(False) for i in range(n))
+        return sum(more * _token_extras(content, at + i, board.cores, keys, groups, n).seconds(False) for i in range(n))
 
     core = layers(1.0)
     head = sum(stream.times(flow.head_share).seconds(tier, board, slower) for tier, stream in flow.head.items())
-    decode = _token_extras(content, position, board.cores, keys, 1)
+    decode = _token_extras(content, position, board.cores, keys, groups, 1)
     sampling = more * (decode.seconds(True) - decode.seconds(False))
     starts = [sum(batches[:i]) for i in range(len(batches))]
     prefill = sum(layers(_batch_effort(n)) + tokens(at, n) for at, n in zip(starts, batches, strict=True))
@@ -191,8 +193,9 @@ def speed(
 class Plan:
     """The answer of `tinyexport plan`. Speeds are modelled, never measured.
 
-    `missing_bytes` is what the largest piece of RAM lacks for `wanted` positions with this KV type; `by_kv` has the
-    largest context, its bytes and what the model's own context lacks for each type that was looked at. `greedy_tok_s`:
+    `missing_bytes` is what the largest piece of RAM lacks for `wanted` positions with this kind of KV cache; `by_kv`
+    has the largest context, its bytes and what the model's own context lacks for each kind that was looked at, those
+    of the same type with fewer scales included. `greedy_tok_s`:
     decoding when a token asks for the best one alone (top-k 1), which a certified head answers with fewer bytes.
     """
 
@@ -251,7 +254,7 @@ def _assumptions(board: Board, flow: Traffic, ram: Memory) -> dict[str, str]:
 
 
 def _choose(model: Model, board: Board, wanted: int, exact: bool, kinds: tuple[str, ...]) -> Memory | None:
-    """The KV type with the largest context, the first of equals; `exact`: `wanted` positions or none."""
+    """The kind of KV cache with the largest context, the first of equals; `exact`: `wanted` positions or none."""
     best: Memory | None = None
     for kind in kinds:
         if exact:
@@ -265,12 +268,15 @@ def _choose(model: Model, board: Board, wanted: int, exact: bool, kinds: tuple[s
 
 
 def _by_kv(model: Model, board: Board, kinds: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    heads = [layer.n_kv_heads for layer in model.spec.layers]
+    asked = [parse_kv(kind) for kind in kinds]
     table = {}
-    for kind in kinds:
+    for kind in [k for a in asked for k in kv_kinds(a.type, heads) if parse_kv(k).groups <= a.groups]:
         found, all_of_it = largest_context(model, board, kind, model.spec.context), model.spec.context
         lacks = 0 if found and found.context == all_of_it else missing(model, board, all_of_it, kind)
         table[kind] = {
             "context": found.context if found else 0,
+            "kv_bytes": found.kv if found else 0,
             "ram_bytes": found.total if found else 0,
             "pinned_bytes": found.pinned_bytes if found else 0,
             "missing_bytes": lacks,
@@ -288,12 +294,16 @@ def _limit(mid: Speed, flow: Traffic, board: Board) -> str:
 
 
 def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | None = None) -> Plan:
-    """Plan the blob `data` on `board`. Without `context` the largest that fits, without `kv` i8 and then i4."""
+    """Plan the blob `data` on `board`. Without `context` the largest that fits, without `kv` i8 and then i4.
+
+    ConfigError for more positions than the model has, and for a `kv` that does not suit its heads.
+    """
     model, content = Model(data), reader.read(data)
     wanted = context or model.spec.context
     if wanted > model.spec.context:
         raise ConfigError(f"the model has {model.spec.context} positions", "ask for a smaller --context")
     kinds = (kv,) if kv else KV_ORDER
+    by_kv = _by_kv(model, board, kinds)
     found = _choose(model, board, wanted, context is not None, kinds)
     ram = found or memory(model, board, wanted, kinds[-1])[0]
     lacks = missing(model, board, wanted, ram.kv_type) if found is None or found.context < wanted else 0
@@ -301,7 +311,10 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     if len(data) > board.largest_blob:
         reasons.append(f"the blob takes {len(data):,} B, the model partition holds {board.largest_blob:,} B")
     if found is None:
-        reasons.append(f"{wanted} positions with KV {ram.kv_type} do not fit the RAM: {lacks:,} B are missing")
+        reasons.append(
+            f"{wanted} positions with KV {ram.kv_type} do not fit the RAM: {lacks:,} B are missing; what fits: "
+            + (", ".join(f"{row['context']} with {kind}" for kind, row in by_kv.items() if row["context"]) or "nothing")
+        )
     flow = traffic(content, board, ram.pinned)
     position = min(DECODE_POSITION, ram.context - 1)
     mid, low, high = (
@@ -317,7 +330,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         wanted=wanted,
         kv_type=ram.kv_type,
         missing_bytes=lacks,
-        by_kv=_by_kv(model, board, kinds),
+        by_kv=by_kv,
         flash_bytes=len(data),
         flash_room=board.slot,
         ram_bytes=ram.total,

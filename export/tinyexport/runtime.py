@@ -26,10 +26,10 @@ from .blob.schema import NO_TOKEN
 from .blob.writer import BlobContent, ChatSpec, stored_tensors
 from .errors import RuntimeFault
 from .generation import Generation, Step, generate
+from .kv import KV_TYPES, check_kv, parse_kv
 from .native import NativeFault, Options, check, lib
 from .spec import ModelSpec
 
-KV_TYPES = ("f32", "f16", "i8", "i4")
 NEED_KEYS = ("total", "state", "batch", "page", "pages", "repack", "own")
 _SPECIAL, _BOS, _CONTINUE = 1, 2, 4
 _MAX_PIECE = 4096
@@ -143,7 +143,7 @@ class Model:
     def need(self, **options: Any) -> dict[str, int]:
         """Bytes that a session with these options would take (keys NEED_KEYS); takes the arguments of `session`."""
         out = (c.c_uint64 * len(NEED_KEYS))()
-        check(lib().tlm_py_need(self._handle, c.byref(_options(**options)), out))
+        check(lib().tlm_py_need(self._handle, c.byref(_options(self, **options)), out))
         return dict(zip(NEED_KEYS, out, strict=True))
 
     def place(self, pieces: Sequence[int], prompt: int, **options: Any) -> Placement | None:
@@ -153,7 +153,7 @@ class Model:
         batches, count = np.zeros(max(prompt, 1), np.uint32), c.c_uint32()
         code = lib().tlm_py_place(
             self._handle,
-            c.byref(_options(**options)),
+            c.byref(_options(self, **options)),
             _pointer(sizes),
             len(sizes),
             prompt,
@@ -174,6 +174,7 @@ class Model:
 
 
 def _options(
+    model: Model,
     context: int | None = None,
     kv: str = "i8",
     batch: int = 16,
@@ -185,13 +186,24 @@ def _options(
     pin: bool = False,
     own: tuple[int, ...] = (),
 ) -> Options:
-    if kv not in KV_TYPES:
-        raise RuntimeFault(f"unknown KV type {kv!r}", f"use one of {', '.join(KV_TYPES)}")
+    kind = parse_kv(kv)
+    if kind.groups > 1:
+        check_kv(kind, (layer.n_kv_heads for layer in model.spec.layers))
     if any(not 0 <= n <= 0xFFFFFFFF for n in (context or 0, batch, threads, head_rows)) or context == 0:
         raise RuntimeFault("a session option is out of its range", "see tlm_config in runtime_c/include/tlm.h")
     name = backend.encode("utf-8", "surrogateescape") if backend is not None else None
     return Options(
-        context or 0, KV_TYPES.index(kv), batch, head_rows, max(threads, 1), batch_in_pages, repack, pin, own, name
+        context=context or 0,
+        kv_type=KV_TYPES.index(kind.type),
+        kv_groups=kind.groups,
+        batch=batch,
+        head_rows=head_rows,
+        threads=max(threads, 1),
+        batch_in_pages=batch_in_pages,
+        repack=repack,
+        pin=pin,
+        own=own,
+        backend=name,
     )
 
 
@@ -209,7 +221,7 @@ class Session:
     def __init__(self, model: Model, **options: Any) -> None:
         """Takes the memory at once; RuntimeFault when an option is out of range."""
         self.model = model
-        asked = _options(**options)
+        asked = _options(model, **options)
         self.context: int = asked.context or model.context
         if self.context > model.context:
             raise RuntimeFault(

@@ -78,7 +78,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> Comparison:
 def oracle_comparison(data: bytes, content: BlobContent, ids: Sequence[int], kv: str = "i8") -> Comparison:
     """(a1)."""
     with_c = Model(data).session(kv=kv).eval(ids, want="all")
-    return compare(with_c, Oracle(content, kv_type=kv).eval(ids))
+    return compare(with_c, Oracle(content, kv).eval(ids))
 
 
 def graph_comparison(content: BlobContent, ids: Sequence[int]) -> Comparison:

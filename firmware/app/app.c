@@ -26,7 +26,7 @@ static void defaults(const app_t *app, proto_settings *out)
     out->repeat_penalty = s.repeat_penalty;
     out->repeat_window = s.repeat_window;
     out->mode = PROTO_MODE_CHAT;
-    out->kv_type = (uint8_t)app->board->session.kv_type;
+    out->kv_type = chat_kv(&app->board->session);
     out->context = app->board->session.context;
     out->brightness = 80;
     out->echo = 1;
@@ -49,6 +49,9 @@ uint16_t app_settings_set(app_t *app, const proto_settings *values, uint32_t mas
 {
     if (!settings_valid(values, mask))
         return PROTO_ERROR_BAD_MESSAGE;
+    const bool kv = (mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0 && values->kv_type != PROTO_AUTO;
+    if (kv && app->chat.open && !chat_takes(&app->chat, values->kv_type))
+        return PROTO_ERROR_MODEL_KV;
     settings_merge(&app->settings, values, mask);
     app->settings.mask |= mask;
     if ((mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0 && values->kv_type == PROTO_AUTO)

@@ -79,16 +79,24 @@ typedef struct chat {
     proto_done done;
 } chat;
 
+/* A kind of cache as the protocol writes it: its type, and PROTO_KV_SCALE for each scale of a position after the first. */
+static inline uint8_t chat_kv(const tlm_config *config)
+{
+    return (uint8_t)((uint32_t)config->kv_type + PROTO_KV_SCALE * (config->kv_groups - 1u));
+}
+
 /* PROTO_ERROR_* of a runtime error. */
 uint16_t chat_error(tlm_err err);
 
-/* Opens a blob with the largest context that fits the board's pieces, at most `context` (0 = the model's own).
- * Returns a PROTO_ERROR_*. The blob must stay where it is until chat_close. */
-uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t context,
+/* Opens a blob with a cache of kind `kv` and the largest context that fits the board's pieces, at most `context` (0 = the
+ * model's own). Returns a PROTO_ERROR_*. The blob must stay where it is until chat_close. */
+uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, uint8_t kv, uint32_t context,
                    uint32_t *detail);
 void chat_close(chat *c);
 /* Could chat_open succeed? Reads the blob, touches no session memory. */
-uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t *detail);
+uint16_t chat_fits(const board *b, const void *blob, size_t bytes, uint8_t kv, uint32_t *detail);
+/* Does this kind of cache suit the open model's kv heads? */
+bool chat_takes(const chat *c, uint8_t kv);
 
 /* Gives the sink its work memory, to be called before anything is encoded: where it lies in the session's idle pages, a
  * full context loses its last positions, which the next step evaluates again. */

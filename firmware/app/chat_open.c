@@ -83,12 +83,32 @@ static uint32_t least_context(const tlm_model *model)
     return model->spec->context < CHAT_MIN_CONTEXT ? model->spec->context : CHAT_MIN_CONTEXT;
 }
 
+static void set_kv(tlm_config *config, uint8_t kv)
+{
+    config->kv_type = (tlm_kv_type)(kv % PROTO_KV_SCALE);
+    config->kv_groups = kv / PROTO_KV_SCALE + 1u;
+}
+
+/* The only thing that can be wrong with a session's config besides the memory it takes. */
+static bool bad_groups(tlm_err err, const tlm_config *config)
+{
+    return err == TLM_ERR_ARG && config->kv_groups > 1u;
+}
+
+bool chat_takes(const chat *c, uint8_t kv)
+{
+    tlm_need need;
+    tlm_config config = c->config;
+    set_kv(&config, kv);
+    return !bad_groups(tlm_session_need(&c->model, &config, &need), &config);
+}
+
 /* The largest context that fits, at most `context` (0: the model's own). */
-static tlm_err choose_context(tlm_config *config, const board *b, const tlm_model *model, tlm_kv_type kv, uint32_t context)
+static tlm_err choose_context(tlm_config *config, const board *b, const tlm_model *model, uint8_t kv, uint32_t context)
 {
     const uint32_t least = least_context(model), most = model->spec->context;
     *config = b->session;
-    config->kv_type = kv;
+    set_kv(config, kv);
     context = context == 0 || context > most ? most : context;
     context = context > least ? context : least;
     for (;;) {
@@ -116,7 +136,7 @@ static uint16_t open_error(tlm_err err, const void *blob, size_t bytes, uint32_t
     return chat_error(err);
 }
 
-uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t context,
+uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, uint8_t kv, uint32_t context,
                    uint32_t *detail)
 {
     chat_close(c);
@@ -131,7 +151,7 @@ uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, tlm_
     c->memory_used = memory_of(&c->config, &c->model);
     if (err != TLM_OK) {
         *detail = err == TLM_ERR_MEMORY ? (uint32_t)c->memory_used : (uint32_t)err;
-        return chat_error(err);
+        return bad_groups(err, &c->config) ? PROTO_ERROR_MODEL_KV : chat_error(err);
     }
     carve(c, b);
     prompt_parse(&c->prompt, &c->model, &c->sink);
@@ -148,7 +168,7 @@ void chat_close(chat *c)
     memset(c, 0, sizeof *c);
 }
 
-uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type kv, uint32_t *detail)
+uint16_t chat_fits(const board *b, const void *blob, size_t bytes, uint8_t kv, uint32_t *detail)
 {
     tlm_model model;
     tlm_config config;
@@ -156,6 +176,8 @@ uint16_t chat_fits(const board *b, const void *blob, size_t bytes, tlm_kv_type k
     if (err != TLM_OK)
         return open_error(err, blob, bytes, detail);
     err = choose_context(&config, b, &model, kv, 1);
+    if (bad_groups(err, &config))
+        return PROTO_ERROR_MODEL_KV;
     if (err != TLM_OK && err != TLM_ERR_MEMORY)
         return open_error(err, blob, bytes, detail);
     *detail = (uint32_t)memory_of(&config, &model);

@@ -48,7 +48,7 @@ static void of_model(const app_t *app, proto_info_is *m)
     m->context = c->config.context;
     m->model_context = c->model.spec->context;
     m->position = c->n_ids;
-    m->kv_type = (uint8_t)c->config.kv_type;
+    m->kv_type = chat_kv(&c->config);
     m->batch = (uint16_t)c->config.batch;
     m->batch_in_pages = c->config.batch_in_pages;
     m->head_rows = c->config.head_rows;

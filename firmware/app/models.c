@@ -15,16 +15,20 @@ void models_unload(app_t *app)
     app->reply_to.request = 0;
 }
 
+/* The kind of cache that is set, or the board's. */
+static uint8_t kv_of(const app_t *app)
+{
+    const bool set = (app->settings.mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0;
+    return set ? app->settings.kv_type : chat_kv(&app->board->session);
+}
+
 /* true: the blob is the model now. */
 static bool open_model(app_t *app, const void *blob, size_t bytes)
 {
     uint32_t detail = 0;
-    const uint32_t mask = app->settings.mask;
-    const bool kv = (mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0;
-    const bool context = (mask & PROTO_SETTINGS_FIELD_CONTEXT) != 0;
+    const bool context = (app->settings.mask & PROTO_SETTINGS_FIELD_CONTEXT) != 0;
     app->selfcheck &= ~(uint32_t)(PROTO_CHECK_KERNELS | PROTO_CHECK_MODEL | PROTO_CHECK_MEMORY);
-    app->model_error = chat_open(&app->chat, app->board, blob, bytes,
-                                 kv ? (tlm_kv_type)app->settings.kv_type : app->board->session.kv_type,
+    app->model_error = chat_open(&app->chat, app->board, blob, bytes, kv_of(app),
                                  context ? app->settings.context : app->board->session.context, &detail);
     if (app->model_error == PROTO_ERROR_NONE)
         app->selfcheck |= selfcheck_model(app);
@@ -122,12 +126,10 @@ uint16_t models_verify(app_t *app, const proto_header *to, uint32_t *detail)
 uint16_t models_check(app_t *app, uint32_t *detail)
 {
     const uint8_t slot = app->store.upload;
-    const bool kv = (app->settings.mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0;
     const void *blob = store_map(&app->store, slot);
     if (blob == NULL)
         return PROTO_ERROR_STORE_FLASH;
-    const uint16_t error = chat_fits(app->board, blob, app->store.slot[slot].size,
-                                     kv ? (tlm_kv_type)app->settings.kv_type : app->board->session.kv_type, detail);
+    const uint16_t error = chat_fits(app->board, blob, app->store.slot[slot].size, kv_of(app), detail);
     store_unmap(&app->store, slot);
     return error;
 }

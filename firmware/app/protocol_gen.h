@@ -12,6 +12,7 @@
 #define PROTO_HEADER_BYTES 6u
 #define PROTO_ANY_POSITION 4294967295u
 #define PROTO_AUTO 255u
+#define PROTO_KV_SCALE 4u
 
 /* Kinds of field. A span is a length of 16 bits, then bytes; ids are a span of u32. */
 enum {
@@ -137,6 +138,7 @@ enum {
     PROTO_ERROR_MODEL_FORMAT = 30,
     PROTO_ERROR_MODEL_VERSION = 31,
     PROTO_ERROR_MODEL_MEMORY = 32,
+    PROTO_ERROR_MODEL_KV = 33,
     PROTO_ERROR_SETTINGS_STORE = 40,
     PROTO_ERROR_INTERNAL = 50,
 };
@@ -222,7 +224,7 @@ typedef struct proto_settings_set {
     uint32_t repeat_window; /* tokens looked back at, at most 256 */
     uint32_t max_tokens; /* length of the reply; 0 = the model's own default */
     uint8_t mode; /* `Mode` of lines typed at a plain terminal or on the board's keys */
-    uint8_t kv_type; /* 0 f32, 1 f16, 2 i8, 3 i4, or AUTO */
+    uint8_t kv_type; /* 0 f32, 1 f16, 2 i8, 3 i4; these with KV_SCALE more for each scale after the first; or AUTO */
     uint32_t context; /* positions to keep; 0 = the most that fits */
     uint8_t brightness; /* of a screen, percent */
     uint8_t echo; /* 1: typed characters are echoed to a plain terminal */
@@ -300,7 +302,7 @@ typedef struct proto_info_is {
     uint32_t context; /* positions kept */
     uint32_t model_context; /* positions the model was built for */
     uint32_t position; /* tokens in the context now */
-    uint8_t kv_type; /* 0 f32, 1 f16, 2 i8, 3 i4 */
+    uint8_t kv_type; /* 0 f32, 1 f16, 2 i8, 3 i4; these with KV_SCALE more for each scale after the first */
     uint16_t batch; /* most tokens evaluated at once */
     uint8_t batch_in_pages; /* 1: batches shrink as the context fills */
     uint32_t head_rows; /* logits computed at once; 0 = all */
@@ -703,6 +705,7 @@ typedef union proto_request {
     {30, "not a model blob, or a damaged one"},                                                      \
     {31, "the blob is of a newer version than this firmware"},                                       \
     {32, "the model does not fit this board's memory"},                                              \
+    {33, "this model's kv heads can not be cut into as many groups as the KV cache has scales"},     \
     {40, "the settings could not be stored"},                                                        \
     {50, "internal error"},                                                                          \
 }

@@ -94,6 +94,7 @@ static bool golden(const board *b, const golden_model *g, tlm_kv_type kv)
         return false;
     config.context = model.spec->context;
     config.kv_type = kv;
+    config.kv_groups = 1;
     if (tlm_session_init(&session, &model, &config, b->pieces, b->n_pieces) != TLM_OK)
         return false;
     for (uint32_t i = 0; i < GOLDEN_TOKENS; i++)

@@ -187,7 +187,7 @@ bool settings_valid(const proto_settings *v, uint32_t mask)
         {PROTO_SETTINGS_FIELD_REPEAT_PENALTY, v->repeat_penalty >= 1.0f && v->repeat_penalty <= 100.0f},
         {PROTO_SETTINGS_FIELD_REPEAT_WINDOW, v->repeat_window <= TLM_MAX_REPEAT},
         {PROTO_SETTINGS_FIELD_MODE, v->mode <= PROTO_MODE_RAW},
-        {PROTO_SETTINGS_FIELD_KV_TYPE, v->kv_type < TLM_KV_COUNT || v->kv_type == PROTO_AUTO},
+        {PROTO_SETTINGS_FIELD_KV_TYPE, v->kv_type < PROTO_KV_SCALE || v->kv_type % PROTO_KV_SCALE >= TLM_KV_I8}, /* AUTO too */
         {PROTO_SETTINGS_FIELD_BRIGHTNESS, v->brightness <= 100},
         {PROTO_SETTINGS_FIELD_ECHO, v->echo <= 1},
     };

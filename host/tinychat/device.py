@@ -18,8 +18,9 @@ from typing import Any
 
 from .errors import ChatError, DeviceError, LinkLostError, LinkTimeoutError, NoModelError
 from .faults import UPLOAD_HINT, make
+from .kv import kv_name
 from .protocol import ANY_POSITION, AUTO, MAX_PAYLOAD, Error, GenerateFlag, Mode, ModelState, SettingsField
-from .reply import KV_NAMES, Info, Reply
+from .reply import Info, Reply
 from .session import Clock, Session, SessionOverError
 from .settings import FLOATS, MODES, SAMPLING, checked, setting_names, shortest, wire_value
 from .stream import ReplyStream
@@ -260,8 +261,8 @@ class Device:
         """Changes settings and stores them on the device. Returns all of them.
 
         Args:
-            changes: sampling names, mode ("chat", "raw"), kv_type ("f32", "f16", "i8", "i4", "auto"), context
-                (0 = the most that fits), brightness (percent), echo.
+            changes: sampling names, mode ("chat", "raw"), kv_type ("f32", "f16", "i8", "i4", "i4/2",
+                "auto"), context (0 = the most that fits), brightness (percent), echo.
         """
         self._settle()
         current = self.settings
@@ -286,7 +287,7 @@ class Device:
     def _named(self, packet: Packet) -> dict[str, Any]:
         values = {n: shortest(packet.values[n]) if n in FLOATS else packet.values[n] for n in setting_names()}
         values["mode"] = MODES[packet.mode] if packet.mode < len(MODES) else packet.mode
-        values["kv_type"] = KV_NAMES[packet.kv_type] if packet.kv_type < len(KV_NAMES) else "auto"
+        values["kv_type"] = "auto" if packet.kv_type == AUTO else kv_name(packet.kv_type)
         values["stored"] = bool(packet.stored)
         return values
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from .device import Device
-from .errors import GrammarFileError
+from .errors import ChatError, GrammarFileError
 from .escalate import Escalation, Rule
-from .reply import KV_NAMES
+from .kv import kv_name, kv_number
 from .transport import SimOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,10 +40,26 @@ class Target:
         return device
 
 
+KV_HELP = "KV cache: f32, f16, i8, i4; i8 and i4 with N scales a position as i4/N"
+
+
+class KvType(click.ParamType):
+    """A kind of KV cache."""
+
+    name = "kv"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As the device tells it."""
+        try:
+            return kv_name(kv_number(value))
+        except ChatError as err:
+            self.fail(f"{err.message} {err.hint}", param, ctx)
+
+
 def connection(command: F) -> F:
     """The options by which every command finds its device."""
     for option in (
-        click.option("--kv", type=click.Choice(KV_NAMES), help="Type of the KV cache (stored on a real board)."),
+        click.option("--kv", type=KvType(), help=f"{KV_HELP} (stored on a real board)."),
         click.option("--context", type=click.IntRange(1), help="Positions to keep (stored on a real board)."),
         click.option("--flash-image", metavar="FILE", help="With --sim: flash with model slots, kept in FILE."),
         click.option(

@@ -13,6 +13,7 @@ MAX_PAYLOAD = 2048  # bytes of header and body, before CRC and COBS
 MAX_CHUNK = 1024  # data bytes of one upload_chunk
 ANY_POSITION = 0xFFFFFFFF  # generate.expect: whatever the context holds
 AUTO = 0xFF  # a slot or KV type that the device chooses
+KV_SCALE = 4  # a KV type with one scale more for each position, so that its kv heads fall into one group more
 HEADER_BYTES = 6  # type u8, flags u8 (zero), session u16, request u16
 
 # ---- enumerations ---------------------------------------------------------------------------------
@@ -146,6 +147,7 @@ class Error(enum.IntEnum):
     MODEL_FORMAT = 30  # not a blob, or a damaged one; detail = tlm_err
     MODEL_VERSION = 31  # a newer major version or an unknown required feature; detail = its major version
     MODEL_MEMORY = 32  # needs more memory than the board has; detail = bytes needed
+    MODEL_KV = 33  # the cache has more scales a position than the model's kv heads can be cut into
     SETTINGS_STORE = 40  # settings hold until power off, but could not be stored
     INTERNAL = 50  # detail = tlm_err or a line number
 
@@ -181,6 +183,7 @@ ERROR_TEXT: dict[Error, str] = {
     Error.MODEL_FORMAT: "not a model blob, or a damaged one",
     Error.MODEL_VERSION: "the blob is of a newer version than this firmware",
     Error.MODEL_MEMORY: "the model does not fit this board's memory",
+    Error.MODEL_KV: "this model's kv heads can not be cut into as many groups as the KV cache has scales",
     Error.SETTINGS_STORE: "the settings could not be stored",
     Error.INTERNAL: "internal error",
 }
@@ -205,4 +208,5 @@ CONSTANTS = {
     "HEADER_BYTES": HEADER_BYTES,
     "ANY_POSITION": ANY_POSITION,
     "AUTO": AUTO,
+    "KV_SCALE": KV_SCALE,
 }

@@ -50,7 +50,7 @@ vocab u32          token ids
 context u32        positions kept
 model_context u32  positions the model was built for
 position u32       tokens in the context now
-kv_type u8         0 f32, 1 f16, 2 i8, 3 i4
+kv_type u8         0 f32, 1 f16, 2 i8, 3 i4; these with KV_SCALE more for each scale after the first
 batch u16          most tokens evaluated at once
 batch_in_pages u8  1: batches shrink as the context fills
 head_rows u32      logits computed at once; 0 = all

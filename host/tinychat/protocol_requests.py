@@ -54,7 +54,7 @@ first u32          index of the first token wanted
 mask u32           `SettingsField`
 {SAMPLING.strip()}
 mode u8            `Mode` of lines typed at a plain terminal or on the board's keys
-kv_type u8         0 f32, 1 f16, 2 i8, 3 i4, or AUTO
+kv_type u8         0 f32, 1 f16, 2 i8, 3 i4; these with KV_SCALE more for each scale after the first; or AUTO
 context u32        positions to keep; 0 = the most that fits
 brightness u8      of a screen, percent
 echo u8            1: typed characters are echoed to a plain terminal

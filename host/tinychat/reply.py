@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ChatError
 from .faults import make
+from .kv import kv_name
 from .protocol import Check, Error, ModelState, Reason, TokenFlag
 from .stream import ReplyStream
 from .wire import Packet
@@ -15,7 +16,6 @@ from .wire import Packet
 if TYPE_CHECKING:
     from .escalate import Opinion
 
-KV_NAMES = ("f32", "f16", "i8", "i4")
 CHAT_KINDS = ("story", "turns")
 
 
@@ -215,8 +215,8 @@ def _token(packet: Packet) -> Token:
 class Info(Mapping[str, Any]):
     """What a device says about itself: the fields of `info_is` in PROTOCOL.md, as attributes and as a mapping.
 
-    Numbers that stand for words are words here: `kv_type` (f32, f16, i8, i4), `model_state` (none, ready, unusable),
-    `model_error`, `chat_kind` (story, turns), `selfcheck` (a list of what failed).
+    Numbers that stand for words are words here: `kv_type` (f32, f16, i8, i4, i4/2...), `model_state` (none, ready,
+    unusable), `model_error`, `chat_kind` (story, turns), `selfcheck` (a list of what failed).
     """
 
     values_: Mapping[str, Any] = field(default_factory=dict)
@@ -225,7 +225,7 @@ class Info(Mapping[str, Any]):
     def from_packet(cls, packet: Packet) -> Info:
         """From an `info_is` message."""
         values = dict(packet.values)
-        values["kv_type"] = word(KV_NAMES, values["kv_type"])
+        values["kv_type"] = kv_name(values["kv_type"])
         values["chat_kind"] = word(CHAT_KINDS, values["chat_kind"])
         values["model_state"] = word([s.name.lower() for s in ModelState], values["model_state"])
         values["model_error"] = "" if values["model_error"] == Error.NONE else make(values["model_error"]).message

@@ -7,8 +7,8 @@ from ctypes import c_float
 from typing import Any
 
 from .errors import ChatError
+from .kv import kv_name, kv_number
 from .protocol import AUTO, Mode, SettingsField
-from .reply import KV_NAMES
 
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "max_tokens")
 MODES = tuple(m.name.lower() for m in Mode)
@@ -41,13 +41,12 @@ def shortest(value: float) -> float:
 
 def checked(name: str, value: Any) -> Any:
     """`value` as the setting `name` takes it. Raises `ChatError` for what can not be one."""
+    if name == "kv_type":
+        return value if value == "auto" else kv_name(kv_number(str(value)))
     if name == "mode" and value in MODES:
         return value
-    if name == "kv_type" and value in (*KV_NAMES, "auto"):
-        return value
-    if name in ("mode", "kv_type"):
-        known = MODES if name == "mode" else (*KV_NAMES, "auto")
-        raise ChatError(f"{name} can not be '{value}'.", "one of " + ", ".join(known))
+    if name == "mode":
+        raise ChatError(f"{name} can not be '{value}'.", "one of " + ", ".join(MODES))
     try:
         number = float(value) + 0.0 if name in FLOATS else int(value)  # + 0.0: -0 is 0
         held = c_float(number).value if name in FLOATS else number
@@ -64,5 +63,5 @@ def wire_value(name: str, value: Any) -> Any:
     if name == "mode":
         return MODES.index(value) if value in MODES else value
     if name == "kv_type":
-        return KV_NAMES.index(value) if value in KV_NAMES else AUTO
+        return AUTO if value == "auto" else kv_number(value)
     return value

@@ -100,6 +100,8 @@ typedef struct tlm_parallel {
 typedef struct tlm_config {
     uint32_t context;     /* positions to keep; at most spec->context */
     tlm_kv_type kv_type;  /* I8 costs +0.1 % perplexity and a quarter of the memory of F32 */
+    uint32_t kv_groups;   /* scales that a position has in an I8 or I4 cache, for K and for V: its kv heads fall into as
+                             many groups. 1, or a divisor of every layer's n_kv_heads */
     uint32_t batch;       /* most tokens evaluated at once in prefill, 1..TLM_MAX_BATCH */
     bool batch_in_pages;  /* true: scratch for batches lies in KV pages not yet used, and the batch
                              shrinks as the context fills; false: it is asked for apart */
@@ -112,7 +114,7 @@ typedef struct tlm_config {
     tlm_parallel parallel; /* zero = one thread */
 } tlm_config;
 
-/* Full context, KV i8, batch 16, apart, whole vocabulary at once, no copies, best backend, one thread. */
+/* Full context, KV i8 with one scale, batch 16, apart, whole vocabulary at once, no copies, best backend, one thread. */
 void tlm_config_default(tlm_config *config, const tlm_model *model);
 
 /* What a session takes. Blocks are indivisible; tlm_session_init places them, largest first, each in the smallest

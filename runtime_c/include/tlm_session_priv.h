@@ -34,7 +34,7 @@ struct tlm_session {
     tlm_parallel parallel;
     uint32_t n_pages;                 /* of a layer */
     uint32_t run_end[TLM_MAX_PIECES]; /* pages of a piece lie side by side: run i ends before the run_end[i]-th */
-    uint32_t context, max_batch, head_rows, position;
+    uint32_t context, max_batch, head_rows, position, kv_groups;
     uint8_t kv_type;
     bool batch_in_pages;
     bool repacked; /* copies are in the backend's own layout */

@@ -89,19 +89,26 @@ typedef struct attn_job {
     bool bad[TLM_MAX_PARTS]; /* something was not finite there */
 } attn_job;
 
-/* Tokens b..b+n-1, some heads; several tokens only where the kernels take them together. */
+/* Where the scales of a group of heads begin. */
+static size_t scales_at(uint32_t group)
+{
+    return (size_t)group * TLM_PAGE * sizeof(uint16_t);
+}
+
+/* Tokens b..b+n-1, some heads of a group; several tokens only where the kernels take them together. */
 static bool attend(const attn_job *job, uint32_t b, uint32_t n, uint32_t head0, uint32_t head1, uint32_t part)
 {
     const tlm_batch *batch = job->batch;
     const tlm_session *s = batch->s;
+    const size_t scales = scales_at(head0 / (batch->spec->n_heads / s->kv_groups));
     tlm_attn a;
     a.q = job->q + (size_t)b * job->stride;
     a.out = job->out + (size_t)b * job->stride;
     a.pages = batch->pages;
     a.k = job->kv.k;
     a.v = job->kv.v;
-    a.ks = job->kv.ks;
-    a.vs = job->kv.vs;
+    a.ks = job->kv.ks + scales;
+    a.vs = job->kv.vs + scales;
     a.head_dim = batch->spec->head_dim;
     a.n_heads = batch->spec->n_heads;
     a.n_kv_heads = job->n_kv_heads;
@@ -115,19 +122,21 @@ static bool attend(const attn_job *job, uint32_t b, uint32_t n, uint32_t head0, 
                    : batch->k->attn_batch[s->kv_type](&a, n, job->window, job->stride);
 }
 
-/* All (token, head) pairs of the batch in a row, cut into equal parts: the heads of a token side by side, or the
- * tokens of a head where the kernels take them together. */
+/* All (token, head) pairs of the batch in a row, cut into equal parts: the heads of a token side by side, a group that
+ * shares its scales at a time, or the tokens of a head where the kernels take them together. */
 static void run_attention(void *arg, uint32_t part, uint32_t parts)
 {
     attn_job *job = arg;
     const tlm_batch *batch = job->batch;
     const bool together = batch->n > 1u && batch->k->attn_batch[batch->s->kv_type] != NULL;
-    const uint32_t heads = batch->spec->n_heads, row = together ? batch->n : heads, all = heads * batch->n;
+    const uint32_t groups = batch->s->kv_groups, heads = batch->spec->n_heads, all = heads * batch->n;
+    const uint32_t row = together ? batch->n : heads / groups;
     const uint32_t end = all * (part + 1u) / parts;
     for (uint32_t at = all * part / parts; at < end && !job->bad[part];) {
         const uint32_t i = at / row, from = at % row, to = tlm_min_u32(end - i * row, row);
-        const uint32_t b = together ? from : i, n = together ? to - from : 1u;
-        const uint32_t head0 = together ? i : from, head1 = together ? i + 1u : to;
+        const uint32_t b = together ? from : i / groups, n = together ? to - from : 1u;
+        const uint32_t head0 = together ? i : i % groups * row + from;
+        const uint32_t head1 = together ? i + 1u : head0 + (to - from);
         job->bad[part] = !attend(job, b, n, head0, head1, part); /* one call: inlined, less stack */
         at = i * row + to;
     }
@@ -152,24 +161,35 @@ static void centre_keys(const tlm_batch *batch, const tlm_layer_rec *layer, floa
     }
 }
 
+/* Keys or values of the batch: those of a group of heads, with a scale of their own. */
+static tlm_err store_group(const tlm_batch *batch, const attn_job *job, const tlm_weight *feedback, float *x,
+                           uint32_t stride, bool is_v, uint32_t group)
+{
+    const uint32_t head_dim = batch->spec->head_dim, heads = job->n_kv_heads / batch->s->kv_groups;
+    const size_t codes = (is_v ? job->kv.v : job->kv.k) + group * job->kv.group;
+    const size_t scales = (is_v ? job->kv.vs : job->kv.ks) + scales_at(group);
+    x += group * heads * head_dim;
+    if (feedback != NULL) {
+        const tlm_fed_keys keys = {x, batch->n, stride, batch->position, heads, head_dim, feedback, batch->pages, codes,
+                                   scales, group * heads};
+        TLM_CHECK(TLM_ERR_NUMERIC, batch->k->kv_feed(&keys));
+        return TLM_OK;
+    }
+    for (uint32_t t = batch->position; t < batch->position + batch->n; t++, x += stride) {
+        uint8_t *page = batch->pages[t / TLM_PAGE];
+        TLM_CHECK(TLM_ERR_NUMERIC,
+                  batch->k->kv_store[batch->s->kv_type](x, heads, head_dim, is_v, page + codes,
+                                                        (uint16_t *)(void *)(page + scales), t % TLM_PAGE));
+    }
+    return TLM_OK;
+}
+
 static tlm_err store_kv(const tlm_batch *batch, const attn_job *job, const tlm_weight *feedback, float *k, float *v,
                         uint32_t stride)
 {
-    tlm_kv_store_fn *store = batch->k->kv_store[batch->s->kv_type];
-    if (feedback != NULL) {
-        const tlm_fed_keys keys = {k, batch->n, stride, batch->position, job->n_kv_heads, batch->spec->head_dim, feedback,
-                                   batch->pages, job->kv.k, job->kv.ks};
-        TLM_CHECK(TLM_ERR_NUMERIC, batch->k->kv_feed(&keys));
-    }
-    for (uint32_t b = 0; b < batch->n; b++) {
-        const uint32_t position = batch->position + b, slot = position % TLM_PAGE;
-        uint8_t *page = batch->pages[position / TLM_PAGE];
-        const size_t at = (size_t)b * stride;
-        TLM_CHECK(TLM_ERR_NUMERIC,
-                  feedback != NULL || store(k + at, job->n_kv_heads, batch->spec->head_dim, false, page + job->kv.k,
-                                            (uint16_t *)(void *)(page + job->kv.ks), slot));
-        TLM_CHECK(TLM_ERR_NUMERIC, store(v + at, job->n_kv_heads, batch->spec->head_dim, true, page + job->kv.v,
-                                         (uint16_t *)(void *)(page + job->kv.vs), slot));
+    for (uint32_t g = 0; g < batch->s->kv_groups; g++) {
+        TLM_TRY(store_group(batch, job, feedback, k, stride, false, g));
+        TLM_TRY(store_group(batch, job, NULL, v, stride, true, g));
     }
     return TLM_OK;
 }
@@ -220,7 +240,7 @@ static tlm_err attention(tlm_batch *batch, const tlm_layer_rec *layer)
     job.n_kv_heads = layer->n_kv_heads;
     job.window = layer->window;
     job.stride = q_stride;
-    tlm_kv_layout_of(batch->s->kv_type, layer->n_kv_heads, spec->head_dim, &job.kv);
+    tlm_kv_layout_of(batch->s->kv_type, batch->s->kv_groups, layer->n_kv_heads, spec->head_dim, &job.kv);
     tlm_weight feedback;
     const bool fed = layer->k_feedback != TLM_NO_TENSOR && batch->s->kv_type == TLM_KV_I4;
     if (fed) {

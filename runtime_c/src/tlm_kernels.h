@@ -45,7 +45,7 @@ typedef struct tlm_input {
  *   K  f32 f16 i8: [kvh][kd][16]         i4: [kvh][(kd+1)/2][16], low nibble dim 2g as value+8,
  *                                             high nibble dim 2g+1 signed (pad dim: value 0)
  *   V  f32 f16:    [16][kvh*kd]          i8: [kvh][kd][16]      i4: as K
- *   ks, vs (i8, i4): u16 bf16 [16]
+ *   ks, vs (i8, i4): u16 bf16 [16]; of a group of heads with scales of its own those offsets, and the codes of all
  * Slots never written are not read as values, but may be read as bytes (times weight 0 codes). */
 typedef struct tlm_attn {
     const float *q; /* [n_heads][head_dim], after RoPE */
@@ -58,14 +58,15 @@ typedef struct tlm_attn {
     void *scratch; /* attn_scratch bytes, 64-aligned, of this part alone */
 } tlm_attn;
 
-/* Keys of n tokens, [kvh*kd] floats each, for the positions from `position` on of an i4 cache. */
+/* Keys of n tokens, or a group of their heads, [kvh*kd] floats each, for the positions from `position` on of an i4 cache. */
 typedef struct tlm_fed_keys {
     float *k; /* `stride` floats from token to token; overwritten */
     uint32_t n, stride, position;
     uint32_t n_kv_heads, head_dim;
-    const tlm_weight *feedback; /* q4_0 [kd, kvh*kd] */
+    const tlm_weight *feedback; /* q4_0 [kd, channels of all heads] */
     void *const *pages;
     size_t codes, scales; /* byte offsets in a page, as k and ks of tlm_attn */
+    uint32_t head0;       /* which of all heads is the first here */
 } tlm_fed_keys;
 
 /* y[b*y_stride + row] for the rows of tiles tile0..tile1-1, never past w->rows; no bias. */
@@ -88,7 +89,8 @@ typedef void tlm_mul_fn(float *y, const float *x, uint32_t n);
 typedef void tlm_centre_fn(float *k, uint32_t n, uint32_t dims, uint32_t stride, const float *centre, const float *scale);
 /* Rule 12 over `heads` heads: cs holds [rope_dims/2] cosines, then as many sines. */
 typedef void tlm_rope_fn(float *x, uint32_t heads, uint32_t head_dim, uint32_t rope_dims, const float *cs);
-/* Stores one position's k or v, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). false: not finite. */
+/* Stores one position's k or v, or a group of its heads, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). false: not
+ * finite. */
 typedef bool tlm_kv_store_fn(const float *x, uint32_t n_kv_heads, uint32_t head_dim, bool is_v, void *region,
                              uint16_t *scales, uint32_t slot);
 /* Stores the keys of a batch in an i4 cache, their rounding fed back (rule 15). false: not finite. */

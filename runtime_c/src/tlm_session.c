@@ -51,27 +51,34 @@ uint64_t tlm_scratch_place(const tlm_widths *w, uint32_t batch, uint8_t *base, t
     return at;
 }
 
-void tlm_kv_layout_of(uint8_t kv_type, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out)
+static bool has_scales(tlm_kv_type kv_type)
+{
+    return kv_type == TLM_KV_I8 || kv_type == TLM_KV_I4;
+}
+
+void tlm_kv_layout_of(uint8_t kv_type, uint32_t groups, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out)
 {
     const size_t dims = (size_t)n_kv_heads * head_dim, pairs = (size_t)n_kv_heads * ((head_dim + 1u) / 2u);
     const size_t bytes = TLM_PAGE * (kv_type == TLM_KV_F32   ? dims * 4u
                                      : kv_type == TLM_KV_F16 ? dims * 2u
                                      : kv_type == TLM_KV_I8  ? dims
                                                              : pairs);
-    const size_t scales = kv_type == TLM_KV_I8 || kv_type == TLM_KV_I4 ? TLM_PAGE * sizeof(uint16_t) : 0;
+    const size_t scales = has_scales((tlm_kv_type)kv_type) ? groups * TLM_PAGE * sizeof(uint16_t) : 0;
     out->k = 0;
     out->v = bytes;
     out->ks = 2u * bytes;
     out->vs = out->ks + scales;
     out->bytes = out->vs + scales;
+    out->group = bytes / groups;
 }
 
-static uint64_t page_bytes(const tlm_model *model, uint8_t kv_type)
+static uint64_t page_bytes(const tlm_model *model, const tlm_config *config)
 {
     size_t most = 0;
     for (uint32_t i = 0; i < model->spec->n_layers; i++) {
         tlm_kv_layout layer;
-        tlm_kv_layout_of(kv_type, model->layers[i].n_kv_heads, model->spec->head_dim, &layer);
+        tlm_kv_layout_of((uint8_t)config->kv_type, config->kv_groups, model->layers[i].n_kv_heads, model->spec->head_dim,
+                         &layer);
         most = layer.bytes > most ? layer.bytes : most;
     }
     return tlm_arena_round(most);
@@ -123,6 +130,7 @@ void tlm_config_default(tlm_config *config, const tlm_model *model)
     memset(config, 0, sizeof *config);
     config->context = model->spec->context;
     config->kv_type = TLM_KV_I8;
+    config->kv_groups = 1;
     config->batch = TLM_MAX_BATCH;
 }
 
@@ -130,6 +138,10 @@ static tlm_err check_config(const tlm_model *model, const tlm_config *c)
 {
     TLM_CHECK(TLM_ERR_ARG, c->context >= 1u && c->context <= model->spec->context);
     TLM_CHECK(TLM_ERR_ARG, (uint32_t)c->kv_type < (uint32_t)TLM_KV_COUNT);
+    TLM_CHECK(TLM_ERR_ARG, c->kv_groups == 1u || (c->kv_groups > 1u && has_scales(c->kv_type)));
+    for (uint32_t i = 0; i < model->spec->n_layers; i++) {
+        TLM_CHECK(TLM_ERR_ARG, model->layers[i].n_kv_heads % c->kv_groups == 0);
+    }
     TLM_CHECK(TLM_ERR_ARG, c->batch >= 1u && c->batch <= TLM_MAX_BATCH);
     TLM_CHECK(TLM_ERR_ARG, c->parallel.parts <= TLM_MAX_PARTS);
     TLM_CHECK(TLM_ERR_ARG, c->parallel.parts <= 1u || c->parallel.run != NULL);
@@ -146,7 +158,7 @@ tlm_err tlm_session_need_with(const tlm_model *model, const tlm_config *config, 
     TLM_TRY(check_config(model, config));
     measure_widths(model, &widths);
     const uint32_t pages = model->spec->n_layers * ((config->context + TLM_PAGE - 1u) / TLM_PAGE);
-    const uint64_t page = page_bytes(model, (uint8_t)config->kv_type);
+    const uint64_t page = page_bytes(model, config);
     const uint64_t state_bytes = state_place(model, config, kernels, pages, NULL, &block);
     const uint64_t batch = config->batch == 1u || config->batch_in_pages
                                ? 0
@@ -250,6 +262,7 @@ tlm_err tlm_session_init_with(tlm_session *s, const tlm_model *model, const tlm_
     s->max_batch = config->batch;
     s->head_rows = head_rows(model, config);
     s->kv_type = (uint8_t)config->kv_type;
+    s->kv_groups = config->kv_groups;
     s->batch_in_pages = config->batch_in_pages;
     fill_page_table(s, where.runs);
     if (where.at[TLM_BLOCK_REPACK] != NULL) {

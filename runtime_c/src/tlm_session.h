@@ -26,11 +26,11 @@ tlm_err tlm_session_init_with(tlm_session *session, const tlm_model *model, cons
 /* Tokens a batch at `position` may hold, at most `want`, and the scratch that it uses. */
 uint32_t tlm_session_batch(const tlm_session *session, uint32_t position, uint32_t want, uint8_t **scratch);
 
-/* Bytes of one layer's K and V in a page, and where its parts start. */
+/* Bytes of one layer's K and V in a page, where its parts start, and how far apart groups of heads lie in K and V. */
 typedef struct tlm_kv_layout {
-    size_t k, v, ks, vs, bytes;
+    size_t k, v, ks, vs, bytes, group;
 } tlm_kv_layout;
-void tlm_kv_layout_of(uint8_t kv_type, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out);
+void tlm_kv_layout_of(uint8_t kv_type, uint32_t groups, uint32_t n_kv_heads, uint32_t head_dim, tlm_kv_layout *out);
 
 /* ---- copies of weights (tlm_copies.c) ---- */
 

@@ -137,6 +137,7 @@ tlm_config tlm_py_config(const tlm_model *model, const tlm_py_options *o)
     tlm_config_default(&c, model);
     c.context = o->context != 0 ? o->context : c.context;
     c.kv_type = (tlm_kv_type)o->kv_type;
+    c.kv_groups = o->kv_groups;
     c.batch = o->batch;
     c.batch_in_pages = o->batch_in_pages != 0;
     c.head_rows = o->head_rows;

@@ -11,7 +11,7 @@ typedef struct tlm_py_model {
 
 /* Options of a session; mirrors a ctypes.Structure. */
 typedef struct tlm_py_options {
-    uint32_t context, kv_type, batch, head_rows, threads;
+    uint32_t context, kv_type, kv_groups, batch, head_rows, threads;
     uint8_t batch_in_pages, repack, pin;
     uint64_t own[TLM_OWN_BLOCKS];
     const char *backend;

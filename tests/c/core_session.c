@@ -175,6 +175,15 @@ static void bad_config(const tlm_model *m)
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
     c = good, c.kv_type = (tlm_kv_type)TLM_KV_COUNT;
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
+    for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
+        const bool scaled = kv == TLM_KV_I8 || kv == TLM_KV_I4;
+        const uint32_t groups[] = {0, 1, 2, 3, 4, 8, UINT32_MAX}; /* layers of 2 and of 4 kv heads */
+        for (uint32_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+            c = good, c.kv_type = (tlm_kv_type)kv, c.kv_groups = groups[i];
+            const bool taken = groups[i] == 1u || (groups[i] == 2u && scaled);
+            CHECK(tlm_session_need(m, &c, &need) == (taken ? TLM_OK : TLM_ERR_ARG));
+        }
+    }
     c = good, c.parallel.parts = 2;
     CHECK(tlm_session_need(m, &c, &need) == TLM_ERR_ARG);
     c = good, c.own[2] = SIZE_MAX;
@@ -194,7 +203,7 @@ static void bad_config(const tlm_model *m)
 
 static void bad_calls(const tlm_model *m)
 {
-    box b = box_new(m, TLM_KV_I8, 4, false, 0, NULL, NULL);
+    box b = box_new(m, TLM_KV_I8, 1, 4, false, 0, NULL, NULL);
     uint32_t ids[200] = {0};
     const float *before = logits_of(&b, 2);
     const float first = before[0];
@@ -217,7 +226,7 @@ static void reads(const tlm_model *m)
     const tlm_layer_rec *first = m->layers;
     /* matrices that share their input, and do not want it in one form, are read form by form */
     const bool mixed = m->tensors[first->wq].type != m->tensors[first->wk].type;
-    box b = box_new(m, TLM_KV_I8, batch, false, 160, NULL, count_linear);
+    box b = box_new(m, TLM_KV_I8, 1, batch, false, 160, NULL, count_linear);
     uint32_t ids[37] = {0};
     uint8_t want[37] = {0};
     const uint64_t layers = layer_rows(m);
@@ -257,14 +266,14 @@ static void same_bits(const tlm_model *m)
     for (uint32_t i = 0; i < N; i++) {
         ids[i] = rnd(&seed) % m->spec->vocab;
     }
-    for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
-        box one = box_new(m, (tlm_kv_type)kv, 1, false, 0, NULL, NULL);
+    for (uint32_t kind = 0; kind < KINDS; kind++) {
+        box one = box_new(m, kinds[kind].type, kinds[kind].groups, 1, false, 0, NULL, NULL);
         all_logits(&one, ids, N, all, want);
         box_free(&one);
         const uint32_t heads[4] = {0, 1, 48, 80};
         for (uint32_t round = 0; round < 8u; round++) {
             uint32_t parts = 7;
-            box b = box_new(m, (tlm_kv_type)kv, 1u + rnd(&seed) % TLM_MAX_BATCH, round & 1u, heads[round / 2u],
+            box b = box_new(m, kinds[kind].type, kinds[kind].groups, 1u + rnd(&seed) % TLM_MAX_BATCH, round & 1u, heads[round / 2u],
                             round % 3u == 1u ? &parts : NULL, NULL);
             memset(got, 0xff, bytes);
             all_logits(&b, ids, N, all, got);
@@ -282,7 +291,7 @@ static void same_bits(const tlm_model *m)
 /* In pages: the batch shrinks as the context fills, and one token always goes. */
 static void shrinking_batch(const tlm_model *m)
 {
-    box b = box_new(m, TLM_KV_I4, TLM_MAX_BATCH, true, 16, NULL, NULL);
+    box b = box_new(m, TLM_KV_I4, 1, TLM_MAX_BATCH, true, 16, NULL, NULL);
     uint32_t last = tlm_next_batch(&b.s), id = 1;
     CHECK(last >= 1u && b.need.batch_scratch == 0);
     while (tlm_position(&b.s) < b.config.context) {
@@ -305,8 +314,8 @@ static void faults(const tlm_model *m)
     for (uint32_t i = 0; i < N; i++) {
         ids[i] = i % m->spec->vocab;
     }
-    box clean = box_new(m, TLM_KV_I8, 4, false, 0, NULL, NULL);
-    box b = box_new(m, TLM_KV_I8, 4, false, 0, NULL, fail_quant);
+    box clean = box_new(m, TLM_KV_I8, 1, 4, false, 0, NULL, NULL);
+    box b = box_new(m, TLM_KV_I8, 1, 4, false, 0, NULL, fail_quant);
     CHECK(tlm_eval(&clean.s, ids, N, NULL, NULL) == TLM_OK);
     const float *right = logits_of(&clean, 5);
     for (uint32_t at = 1; at < 60u; at += 7u) {
@@ -353,8 +362,9 @@ int main(int argc, char **argv)
     uint8_t *blob = read_file(argv[1], &bytes);
     CHECK(tlm_model_open(&m, blob, bytes) == TLM_OK);
     tlm_config_default(&c, &m);
-    for (uint32_t kv = 0; kv < TLM_KV_COUNT; kv++) {
-        c.kv_type = (tlm_kv_type)kv;
+    for (uint32_t kv = 0; kv < KINDS; kv++) {
+        c.kv_type = kinds[kv].type;
+        c.kv_groups = kinds[kv].groups;
         c.batch_in_pages = kv & 1u;
         c.repack = kv & 2u;
         c.head_rows = 10u * kv;

@@ -100,6 +100,15 @@ typedef struct box {
     float *logits;
 } box;
 
+/* Kinds of cache that the blobs of blobs.py take: their layers have 2 and 4 kv heads. */
+typedef struct cache_kind {
+    tlm_kv_type type;
+    uint32_t groups;
+} cache_kind;
+enum { KINDS = 6 };
+static const cache_kind kinds[KINDS] = {{TLM_KV_F32, 1}, {TLM_KV_F16, 1}, {TLM_KV_I8, 1},
+                                        {TLM_KV_I4, 1},  {TLM_KV_I8, 2},  {TLM_KV_I4, 2}};
+
 /* Parts in falling order, as no queue would run them. */
 static void run_backwards(void *ctx, void (*job)(void *arg, uint32_t part, uint32_t parts), void *arg)
 {
@@ -109,8 +118,8 @@ static void run_backwards(void *ctx, void (*job)(void *arg, uint32_t part, uint3
     }
 }
 
-static inline box box_new(const tlm_model *m, tlm_kv_type kv, uint32_t batch, bool in_pages, uint32_t head_rows,
-                          uint32_t *parts, void (*change)(tlm_kernels *, const tlm_model *))
+static inline box box_new(const tlm_model *m, tlm_kv_type kv, uint32_t groups, uint32_t batch, bool in_pages,
+                          uint32_t head_rows, uint32_t *parts, void (*change)(tlm_kernels *, const tlm_model *))
 {
     box b;
     tlm_kernels k;
@@ -118,6 +127,7 @@ static inline box box_new(const tlm_model *m, tlm_kv_type kv, uint32_t batch, bo
     b.model = m;
     tlm_config_default(&b.config, m);
     b.config.kv_type = kv;
+    b.config.kv_groups = groups;
     b.config.batch = batch;
     b.config.batch_in_pages = in_pages;
     b.config.head_rows = head_rows;

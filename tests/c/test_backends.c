@@ -208,7 +208,8 @@ static void check_kv_feed(const tlm_kernels *ref, const tlm_kernels *k)
         const uint32_t kvh = below(2) ? 4u * (1u + below(4)) : 1u + below(7), kd = DIMS[below(14)], n = 1u + below(TLM_MAX_BATCH);
         const uint32_t dim = kvh * kd, stride = tlm_padded(dim), position = below(40);
         const size_t codes = (size_t)kvh * ((kd + 1u) / 2u) * TLM_PAGE, page = 32u + codes, row = sizeof(float) * stride;
-        const tlm_weight f = random_weight(TLM_TENSOR_TYPE_Q4_0, kd, dim);
+        const uint32_t head0 = below(2) ? 0 : below(9); /* of a group of heads */
+        const tlm_weight f = random_weight(TLM_TENSOR_TYPE_Q4_0, kd, (head0 + kvh + below(2)) * kd);
         float *x[2] = {aligned(n * row), aligned(n * row)};
         bool ok[2];
         void *pages[2][4];
@@ -224,7 +225,7 @@ static void check_kv_feed(const tlm_kernels *ref, const tlm_kernels *k)
             for (uint32_t p = 0; p < 4u; p++) {
                 pages[way][p] = aligned(page);
             }
-            const tlm_fed_keys keys = {x[way], n, stride, position, kvh, kd, &f, pages[way], 32, 0};
+            const tlm_fed_keys keys = {x[way], n, stride, position, kvh, kd, &f, pages[way], 32, 0, head0};
             ok[way] = (way ? k : ref)->kv_feed(&keys);
             free(x[way]);
         }

@@ -237,6 +237,7 @@ def test_wrong_usage(tinychat: Run, blob: Path) -> None:
         ["--sim", str(blob), "--port", "COM3", "hi"],
         ["--like", "cardputer", "hi"],
         ["--sim", str(blob), "--kv", "q9", "hi"],
+        ["--sim", str(blob), "--kv", "i4/0", "hi"],
         ["upload"],
         ["flash"],
         ["settings", "colour=red"],

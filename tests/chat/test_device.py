@@ -97,12 +97,15 @@ def test_settings_are_words_and_survive_a_restart(connect: Connect) -> None:
     assert device.settings["temperature"] == 0.7
     assert device.settings["kv_type"] == "auto"
     assert device.set(kv_type="i4", context=100)["kv_type"] == "i4"
+    assert device.set(kv_type="i8/16")["kv_type"] == "i8/16" and device.set(kv_type="i4/1")["kv_type"] == "i4"
     device.reboot()
     assert device.settings["context"] == 100
     with pytest.raises(ChatError, match="not a setting"):
         device.set(colour=1)
-    with pytest.raises(ChatError, match="kv_type can not be 'q7'"):
-        device.set(kv_type="q7")
+    for bad in ("q7", "i4/0", "i4/-1", "i4/x", "f32/2", "i4/64", "i8/65"):
+        with pytest.raises(ChatError, match=f"kv_type can not be '{bad}'") as caught:
+            device.set(kv_type=bad)
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize("value", [0.7, 0.1, 1.0, 0.0, 1e-7, 3.4e38, 0.30000001])

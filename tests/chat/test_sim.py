@@ -103,6 +103,7 @@ def test_a_board_is_imitated(tinychat: Run, story: str) -> None:
     assert like["kv_type"] == "i8" and like["head_rows"] > 0 and like["batch_in_pages"] == 1
     forced = json.loads(tinychat("--sim", story, "--context", "64", "--kv", "i4", "info", "--json").stdout)
     assert (forced["context"], forced["kv_type"]) == (64, "i4")
+    assert json.loads(tinychat("--sim", story, "--kv", "i4/2", "info", "--json").stdout)["kv_type"] == "i4/2"
     result = tinychat("--sim", story, "--like", "toaster", "hi")
     assert result.returncode == 1 and "cardputer" in result.stderr
 

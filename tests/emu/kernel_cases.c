@@ -69,7 +69,7 @@ static void feed(tlm_kv_feed_fn *fn)
 {
     const tlm_weight w = {data, DIM, HEADS * DIM, 1.0f, TLM_TENSOR_TYPE_Q4_0, false};
     void *const page = pages[TLM_KV_I4][0];
-    const tlm_fed_keys keys = {x, 1, HEADS * DIM, 0, HEADS, DIM, &w, &page, 0, region(TLM_KV_I4, 2)};
+    const tlm_fed_keys keys = {x, 1, HEADS * DIM, 0, HEADS, DIM, &w, &page, 0, region(TLM_KV_I4, 2), 0};
     (void)fn(&keys);
 }
 

@@ -15,14 +15,14 @@ from rawhost import GENERATE, GenerateFlag, Mode, RawHost
 from simlib import Sim, SimClock, SimLink, typed
 
 from tinychat import Device
-from tinychat.protocol import MAX_PAYLOAD, Error, ModelState, Reason, TokenFlag
+from tinychat.protocol import KV_SCALE, MAX_PAYLOAD, Error, ModelState, Reason, SettingsField, TokenFlag
 from tinychat.wire import encode, frame
 from tinyexport import runtime
 from tinyexport.blob import schema
 
 
-def desk(blob: bytes, context: int = 128) -> runtime.Session:
-    return runtime.Session(runtime.Model(blob), context=context, kv="i8")
+def desk(blob: bytes, context: int = 128, kv: str = "i8") -> runtime.Session:
+    return runtime.Session(runtime.Model(blob), context=context, kv=kv)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,38 @@ def test_probe_has_the_bits_of_the_runtime(story: Sim) -> None:
     rows = RawHost(story).probe(ids)
     assert [r.crc for r in rows] == [zlib.crc32(row.astype("<f4").tobytes()) for row in logits]
     assert [r.best for r in rows] == [int(row.argmax()) for row in logits]
+
+
+def test_a_cache_with_several_scales_a_position() -> None:
+    """TinyBuddy has two kv heads: what suits them is set and told, the rest is refused and changes nothing."""
+    clock, sim = SimClock(), Sim(tinybuddy())
+    device, host = Device(SimLink(sim, clock), clock), RawHost(sim)
+    ids, used = [int(i) for i in np.random.default_rng(6).integers(0, 1024, 60)], {}
+    for kind in ("i4", "i4/2", "i8", "i8/2"):
+        device.session.connect()
+        assert device.set(kv_type=kind)["kv_type"] == kind
+        info = device.info()
+        assert (info.kv_type, info.model_state) == (kind, "ready")
+        used[kind] = info.memory_used
+        host = RawHost(sim)
+        logits = desk(tinybuddy(), kv=kind).eval(ids, want="all")
+        assert [r.crc for r in host.probe(ids)] == [zlib.crc32(row.astype("<f4").tobytes()) for row in logits]
+    assert used["i4"] < used["i4/2"] < used["i8"] < used["i8/2"]
+    before = host.one("settings_get")
+    for number, code in (
+        (2 + 4 * KV_SCALE, Error.MODEL_KV),
+        (3 + 2 * KV_SCALE, Error.MODEL_KV),
+        (254, Error.MODEL_KV),
+        (0 + KV_SCALE, Error.BAD_MESSAGE),
+        (1 + 3 * KV_SCALE, Error.BAD_MESSAGE),
+    ):
+        values = before.values | {"kv_type": number}
+        values.pop("stored")
+        assert host.one("settings_set", **values | {"mask": SettingsField.KV_TYPE}).code == code
+    assert host.one("settings_get").values == before.values
+    assert host.one("info").kv_type == 2 + KV_SCALE
+    device.session.connect()
+    assert device.set(kv_type="auto")["kv_type"] == device.info().kv_type == "i8"
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.01}])

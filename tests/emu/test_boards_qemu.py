@@ -92,7 +92,7 @@ def test_every_type_has_the_same_bits(name: str, tmp_path: Path) -> None:
     for n, kind in enumerate(TYPES):
         with running(name, tmp_path, tiny(n)) as emulator:
             device = emulator.device()
-            for kv in ("f32", "f16", "i8", "i4"):
+            for kv in ("f32", "f16", "i8", "i4", *(("i4/2",) if n % 2 else ())):  # GPT-like: two kv heads
                 device.set(kv_type=kv)
                 assert probe(device, ids_of(24, 40)) == expected(n, kv), f"{kind} with KV {kv}"
 

@@ -107,6 +107,12 @@ def test_no_other_file_is_taken_for_flash(tmp_path: Path) -> None:
     ("args", "status", "words"),
     [
         (("--kv", "i3"), 1, "--kv is one of"),
+        (("--kv", "f32/2"), 1, "--kv is one of"),
+        (("--kv", "i4/"), 1, "--kv is one of"),
+        (("--kv", "i4/0"), 1, "--kv is one of"),
+        (("--kv", "i4/ 2"), 1, "--kv is one of"),
+        (("--kv", "i4/64"), 1, "--kv is one of"),
+        (("--kv", "i8/99999999999999999999"), 1, "--kv is one of"),
         (("--like", "toaster"), 1, "--like knows"),
         (("--threads", "0"), 2, "usage"),
         (("--context",), 2, "usage"),
@@ -154,7 +160,7 @@ def test_the_plan_is_what_the_firmware_does(
     """Context and bytes of TinyTalk: `tinyexport plan` asks the runtime, the firmware's app decides."""
     path = tmp_path / "tinytalk.tlm"
     path.write_bytes(exported(shared / "checkpoints" / "tinytalk-pruned", "--q4_0"))
-    for kv in ("i8", "i4"):
+    for kv in ("i8", "i4", "i4/4", "i4/16"):
         planned = plan.make_plan(path.read_bytes(), boards.find_board(board), kv=kv)
         with as_on(board, path, started, "--kv", kv) as device:
             info = device.info()

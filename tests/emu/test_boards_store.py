@@ -11,7 +11,7 @@ from rawhost import RawHost
 from simlib import MISUSED, POWER_OFF, Sim, SimClock, SimLink
 
 from tinychat import Device
-from tinychat.protocol import AUTO, Error, ModelState, SlotState
+from tinychat.protocol import AUTO, KV_SCALE, Error, ModelState, SettingsField, SlotState
 from tinychat.upload import Upload
 from tinyexport.blob import schema
 
@@ -203,6 +203,22 @@ def test_sizes(device: Sim) -> None:
     assert host.one("upload_begin", slot=7, size=64, sha256=bytes(32)).code == Error.STORE_SLOT
     assert host.one("upload_begin", slot=1, size=64, sha256=bytes(31)).code == Error.BAD_MESSAGE
     assert model(device) == crc(mini(1))
+
+
+def test_a_model_for_another_cache() -> None:
+    """A cache with two scales a position was set for a model of two kv heads; the next has one."""
+    two, one = mini(1), mini(2)
+    board = Sim(flash=FLASH)
+    host = RawHost(board)
+    assert host.upload(two).name == "ok"
+    values = host.one("settings_get").values | {"mask": SettingsField.KV_TYPE, "kv_type": 3 + KV_SCALE}
+    values.pop("stored")
+    assert host.one("settings_set", **values).kv_type == 3 + KV_SCALE
+    assert host.upload(one).code == Error.MODEL_KV
+    assert model(board) == crc(two)
+    host = RawHost(board)
+    assert host.one("settings_forget", mask=SettingsField.KV_TYPE).kv_type == 2
+    assert host.upload(one).name == "ok" and model(board) == crc(one)
 
 
 def test_a_model_for_a_larger_board() -> None:

@@ -34,6 +34,7 @@ class CFedKeys(ctypes.Structure):
         ("pages", ctypes.c_void_p),
         ("codes", ctypes.c_size_t),
         ("scales", ctypes.c_size_t),
+        ("head0", ctypes.c_uint32),
     )
 
 
@@ -55,7 +56,7 @@ def expected_codes(library: ctypes.CDLL, tiles: np.ndarray, x: np.ndarray, dims:
     page = aligned(np.frombuffer(poison(32 + 8 * x.size), np.uint8))
     w = CWeight(data.ctypes.data, dims, x.size, 0.0, 0, False)
     pages = np.array([page.ctypes.data], np.uint64)
-    args = CFedKeys(keys.ctypes.data, 1, x.size, SLOT, HEADS, dims, ctypes.addressof(w), pages.ctypes.data, 32, 0)
+    args = CFedKeys(keys.ctypes.data, 1, x.size, SLOT, HEADS, dims, ctypes.addressof(w), pages.ctypes.data, 32, 0, 0)
     library.tlm_k_ref_kv_feed.restype = ctypes.c_bool
     assert library.tlm_k_ref_kv_feed(ctypes.byref(args))
     scale = np.array([page[:32].view(np.uint16)[SLOT]], np.uint32) << 16

@@ -23,6 +23,7 @@ TORCH_MODULES = {"reference/bitlm.py", "reference/layers.py", "reference/rms_gpt
 ALLOWED = {
     "errors": set(),
     "files": set(),
+    "kv": {"errors"},
     "spec": {"blob.schema"},
     "quant": {"blob.schema", "errors"},
     "generated": set(),
@@ -30,11 +31,11 @@ ALLOWED = {
     "loaders": {"errors"},
     "archs": {"blob.schema", "errors", "loaders", "spec"},
     "blob": {"errors", "files", "generated", "quant", "spec"},
-    "reference": {"blob.content", "blob.schema", "errors", "quant", "spec"},
+    "reference": {"blob.content", "blob.schema", "errors", "kv", "quant", "spec"},
     "native": {"errors"},
     "printable": set(),
     "generation": {"runtime"},  # for type checkers alone
-    "runtime": {"blob.reader", "blob.schema", "blob.writer", "errors", "generation", "native", "spec"},
+    "runtime": {"blob.reader", "blob.schema", "blob.writer", "errors", "generation", "kv", "native", "spec"},
 }
 
 

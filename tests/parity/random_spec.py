@@ -15,10 +15,10 @@ from tinyexport import quant
 from tinyexport.blob.content import BlobContent, reading_order
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind, TensorType
 from tinyexport.calibrate.head import Head, certify
+from tinyexport.kv import KV_TYPES, kv_kinds
 from tinyexport.quant import QTensor
 from tinyexport.spec import OPTIONAL_TENSORS, LayerSpec, ModelSpec
 
-KV_TYPES = ("f32", "f16", "i8", "i4")
 MATRIX_TYPES = quant.NAMES
 ALWAYS = frozenset({"pos_embed", "head", "w_gate"})  # optional in general, given where a random spec has them
 
@@ -43,7 +43,8 @@ def random_model(seed: int) -> RandomModel:
     longest = (130 if work < 60 else 70 if work < 200 else 20) if spec.vocab < 1000 else 20
     n = int(rng.integers(1, min(context, longest) + 1))
     ids = rng.integers(0, spec.vocab, n)
-    return RandomModel(seed, content, str(rng.choice(KV_TYPES)), context, ids)
+    kinds = kv_kinds(str(rng.choice(KV_TYPES)), (layer.n_kv_heads for layer in spec.layers))
+    return RandomModel(seed, content, str(rng.choice(kinds)), context, ids)
 
 
 def certified(content: BlobContent, rng: np.random.Generator) -> BlobContent:

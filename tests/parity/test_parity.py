@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from random_spec import KV_TYPES, MATRIX_TYPES, RandomModel, packed_types, random_model
+from random_spec import MATRIX_TYPES, RandomModel, packed_types, random_model
 
 from tinyexport.blob import writer
 from tinyexport.blob.schema import TensorType
+from tinyexport.kv import KV_TYPES, parse_kv
 from tinyexport.native import NativeFault, lib
 from tinyexport.reference.oracle import Oracle
 from tinyexport.reference.oracle_math import OracleError
@@ -98,9 +99,15 @@ def test_c_equals_the_oracle(first: int) -> None:
 
 
 def test_the_seeds_reach_every_type_and_kv_type() -> None:
-    """The first 100 models alone hold every weight type and every KV type."""
+    """The first 100 models alone hold every weight type and every KV type, and scales of groups of heads."""
     models = [random_model(seed) for seed in range(100)]
     kinds = set().union(*(packed_types(m.content) for m in models))
     assert kinds == {t for t in TensorType if t is not TensorType.U32}
-    assert {m.kv for m in models} == set(KV_TYPES)
+    kinds = [parse_kv(m.kv) for m in models]
+    assert {kind.type for kind in kinds} == set(KV_TYPES)
+    grouped = [m for m, kind in zip(models, kinds, strict=True) if kind.groups > 1]
+    assert {parse_kv(m.kv).type for m in grouped} == {"i8", "i4"}
+    assert any(m.content.spec.head_dim % 2 for m in grouped)
+    assert any(m.content.spec.n_heads > m.content.spec.layers[0].n_kv_heads for m in grouped)
+    assert any("layers.0.k_feedback" in m.content.tensors for m in grouped if m.kv.startswith("i4"))
     assert len(MATRIX_TYPES) == 6

@@ -118,6 +118,25 @@ def test_a_model_against_itself_agrees_and_says_the_same(blob: Path) -> None:
     assert second["label"] == "buddy.tlm (2)"
 
 
+def test_every_kind_of_cache_that_suits_the_model_is_compared(blob: Path) -> None:
+    """TinyBuddy has two kv heads: one scale a position, or two."""
+    done = run(blob, "--samples", 1, "-n", 4, "--text", SAMPLE, "--caches", "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.output)
+    rows = {row["kv"]: row for row in result["caches"]}
+    assert list(rows) == ["f32", "i8", "i8/2", "i4", "i4/2"]
+    model = Model(blob)
+    for kind, row in rows.items():
+        need = model.need(kv=kind)
+        assert row["bytes"] == need["page"] * need["pages"]
+        assert row["lost"] == pytest.approx(row["perplexity"] / rows["f32"]["perplexity"] - 1)
+    assert rows["i8"]["bytes"] < rows["i8/2"]["bytes"] and rows["i4"]["bytes"] < rows["i4/2"]["bytes"]
+    assert rows["i8"]["perplexity"] == result["models"][0]["text"]["perplexity"]
+    assert rows["i4/2"]["perplexity"] != rows["i4"]["perplexity"]
+    assert run(blob, "--caches").exit_code == 2
+    assert run(blob, "--samples", 1, "-n", 4, "--json").exit_code == 0
+
+
 def test_the_defaults_are_those_that_reports_are_compared_by() -> None:
     text = CliRunner().invoke(cli, ["eval", "--help"]).output
     for option, default in {"--samples": "100", "--temp": "0.8", "--top-k": "50", "--max-tokens": "256"}.items():
@@ -212,6 +231,10 @@ def made_result() -> dict[str, Any]:
     return {
         "tool": "tinyexport", "settings": {"samples": 6}, "reference": EVIL, "prompts": [EVIL],
         "models": [model("a<i>.tlm", 1), model("b.tlm", 3)],
+        "caches": [
+            {"kv": kind, "bytes": size, "perplexity": 5 - size / 900, "lost": 0.1}
+            for kind, size in (("f32", 900), ("i8", 500), ("i8/2", 520), ("i4", 300), ("i4/2", 320))
+        ],
         "confidence": {
             "turns": 50, "rank_correlation": {"mean": -0.5, "minimum": -0.4},
             "mean": curve, "minimum": curve, "best": curve,
@@ -292,7 +315,7 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
     dom = Page(chromium(page, "--dump-dom")).text
     seen = json.loads(dom[dom.index('{"title"') :])
     assert seen["title"] == "Evaluation of a<i>.tlm"
-    assert seen["plots"] == 9 + 3 + 1
+    assert seen["plots"] == 9 + 3 + 1 + 1
     assert seen["cells"] == 6 * 3
     assert (seen["flat"], seen["wide"], seen["outside"]) == (0, False, [])
 

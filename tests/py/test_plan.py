@@ -109,6 +109,36 @@ def test_more_is_asked_than_there_is(tinytalk: bytes) -> None:
         plan.make_plan(tinytalk, board, context=4096)
 
 
+def test_finer_scales_are_refused_where_they_do_not_fit(tinytalk: bytes) -> None:
+    board = plan.find_board("cardputer")
+    whole = plan.make_plan(tinytalk, board, context=256, kv="i4")
+    assert whole.fits and list(whole.by_kv) == ["i4"]
+    finer = plan.make_plan(tinytalk, board, context=256, kv="i4/4")
+    assert (finer.fits, finer.context, finer.limit) == (False, 0, "does not fit") and finer.missing_bytes > 0
+    assert list(finer.by_kv) == ["i4", "i4/2", "i4/4"]
+    fits = [row["context"] for row in finer.by_kv.values()]
+    assert fits == sorted(fits, reverse=True) and fits[0] == 256 > fits[-1] > 0
+    assert finer.reason.endswith(f"what fits: 256 with i4, {fits[1]} with i4/2, {fits[2]} with i4/4")
+    assert plan.make_plan(tinytalk, board, context=fits[2], kv="i4/4").fits
+    with pytest.raises(ConfigError, match="16 kv heads of layer 0 do not fall into 3") as caught:
+        plan.make_plan(tinytalk, board, kv="i4/3")
+    assert caught.value.hint.endswith("i4/8, i4/16")
+
+
+@pytest.mark.parametrize("kind", ["i8/2", "i4/4", "i4/16"])
+def test_the_bytes_of_a_plan_are_those_of_the_runtime(tinytalk: bytes, kind: str) -> None:
+    board = plan.find_board("cardputer")
+    result = plan.make_plan(tinytalk, board, kv=kind)
+    need = Model(tinytalk).need(context=result.context, kv=kind)
+    assert result.kv_type == kind and result.ram_parts["kv"] == need["page"] * need["pages"]
+    assert result.by_kv[kind]["kv_bytes"] == result.ram_parts["kv"]
+    groups = int(kind[3:])
+    codes = {"i8": 2 * 16 * 128, "i4": 16 * 128}[kind[:2]]
+    assert need["page"] == codes + groups * 2 * 16 * 2
+    coarse = plan.make_plan(tinytalk, board, context=result.context, kv=kind[:2])
+    assert result.parts_ms["attention"] > coarse.parts_ms["attention"]
+
+
 def test_psram_holds_the_whole_context(tinytalk: bytes) -> None:
     result = plan.make_plan(tinytalk, plan.find_board("esp32-s3-devkitc-1-n8r8"))
     assert result.fits and result.context == 256 and result.kv_type == "i8"

@@ -118,7 +118,7 @@ def test_wrong_arguments_are_named(model: Model, session: Session) -> None:
             session.eval([1, 2], want=want)
     with pytest.raises(RuntimeFault, match="position 1"):
         session.rewind(1)
-    named = ({"kv": "i5"}, {"context": 0}, {"context": 10**6}, {"batch": -1}, {"threads": 2**33}, {"backend": "mmx"})
+    named = ({"context": 0}, {"context": 10**6}, {"batch": -1}, {"threads": 2**33}, {"backend": "mmx"})
     for options in named:
         with pytest.raises(RuntimeFault):
             model.session(**options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +14,29 @@ import click
 
 from ..archs import ArchOptions
 from ..blob.schema import MAGIC
-from ..errors import BlobError
+from ..errors import BlobError, TinyError
+from ..kv import parse_kv
 from ..pipeline import SourceOptions
 from ..printable import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KV_TYPES = ("f32", "f16", "i8", "i4")
+
+class KvType(click.ParamType):
+    """A kind of KV cache, as `kv.parse_kv` reads it; q8 and q4 are other names of i8 and i4."""
+
+    name = "kv"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The kind as the library writes it."""
+        try:
+            return str(parse_kv(re.sub("^q(?=[84])", "i", value)))
+        except TinyError as err:
+            self.fail(f"{err.message}: {err.hint}", param, ctx)
+
+
+KV_HELP = "KV cache: f32, f16, i8, i4; i8 and i4 with N scales a position as i4/N."
+kv_option = click.option("--kv", type=KvType(), default="i8", show_default=True, help=KV_HELP)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 blob_argument = click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 

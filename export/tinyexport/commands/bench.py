@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..runtime import Model
-from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_blob
+from . import blob_argument, json_option, kv_option, print_json, progress, read_blob
 
 
 @click.command(short_help="Speed on this machine.")
@@ -16,7 +16,7 @@ from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_b
 @click.option("--prompt-tokens", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--decode-tokens", default=128, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="The median is printed.")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--backend", help="Kernels: ref, avx2, avx512vnni (default: the best).")
 @json_option

@@ -9,11 +9,11 @@ import click
 
 from ..evaluate import Settings, TextOptions, evaluate, render
 from ..evaluate.metrics import METRIC_NAMES, TITLES
-from ..evaluate.report import number
+from ..evaluate.report import cache_cells, number
 from ..files import replacing
 from ..pipeline import read_text
 from ..printable import printable
-from . import KV_TYPES, OutputFile, json_option, print_json, progress, separator
+from . import OutputFile, json_option, kv_option, print_json, progress, separator
 
 FILE = click.Path(path_type=Path)
 
@@ -30,9 +30,10 @@ FILE = click.Path(path_type=Path)
 @click.option("--text", type=FILE, help="Text for perplexity, bits per byte, agreement and KL.")
 @click.option("--documents", metavar="SEP", help="With --text: score each document by itself; SEP parts them.")
 @click.option("--limit", type=click.IntRange(1), help="With --text: only the first windows or documents.")
+@click.option("--caches", is_flag=True, help="With --text: BLOB's perplexity by kind of KV cache, and their bytes.")
 @click.option("--dialogues", type=FILE, help="Dialogues to calibrate the confidence threshold on.")
 @click.option("--turns", default=200, show_default=True, type=click.IntRange(10), help="With --dialogues: most turns.")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--html", "html_out", type=OutputFile(), help="Write a self-contained report.")
 @json_option
@@ -43,6 +44,7 @@ def evaluate_command(
     text: Path | None,
     documents: str | None,
     limit: int | None,
+    caches: bool,
     dialogues: Path | None,
     turns: int,
     html_out: Path | None,
@@ -50,8 +52,8 @@ def evaluate_command(
     **values: Any,
 ) -> None:
     """Measure the model in BLOB: nine metrics of its samples, its scores on a text, its confidence."""
-    if text is None and (documents is not None or limit is not None):
-        raise click.UsageError("--documents and --limit need --text FILE")
+    if text is None and (documents is not None or limit is not None or caches):
+        raise click.UsageError("--documents, --limit and --caches need --text FILE")
     result = evaluate(
         [blob, *against],
         Settings(**values),
@@ -59,6 +61,7 @@ def evaluate_command(
         text=TextOptions(read_text(text), separator(documents), limit) if text else None,
         dialogues=read_text(dialogues) if dialogues else None,
         turns=turns,
+        by_cache=caches,
         progress=progress,
     )
     if html_out is not None:
@@ -87,6 +90,11 @@ def _print(result: dict[str, Any]) -> None:
         for key in ("perplexity", "bits_per_byte", "greedy_agreement", "mean_kl"):
             table.add_row(f"text: {key.replace('_', ' ')}", *(number(m["text"][key]) for m in models))
     Console().print(table)
+    if result["caches"]:
+        caches = Table("KV cache", "bytes", "text: perplexity", "lost to f32")
+        for row in result["caches"]:
+            caches.add_row(*cache_cells(row))
+        Console().print(caches)
     if result["confidence"]:
         _print_confidence(result["confidence"])
 

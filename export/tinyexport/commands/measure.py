@@ -11,7 +11,7 @@ from .. import measure
 from ..errors import ConfigError
 from ..pipeline import read_text
 from ..runtime import Model
-from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_blob, separator
+from . import blob_argument, json_option, kv_option, print_json, progress, read_blob, separator
 
 
 @click.command(short_help="Perplexity on a text.")
@@ -20,7 +20,7 @@ from . import KV_TYPES, blob_argument, json_option, print_json, progress, read_b
 @click.option("--window", type=click.IntRange(2), help="Tokens of a window (default: the context).")
 @click.option("--documents", metavar="SEP", help="Score each document by itself, BOS first; SEP parts them.")
 @click.option("--limit", type=click.IntRange(1), help="With --documents: only the first ones.")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 16))
 @json_option
 def perplexity(
@@ -57,7 +57,7 @@ def perplexity(
 @click.argument("prompt")
 @click.argument("continuations", nargs=-1, required=True)
 @click.option("--bos/--no-bos", default=None, help="Put BOS first (default: as the blob says).")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @json_option
 def score(blob: Path, prompt: str, continuations: tuple[str, ...], bos: bool | None, kv: str, as_json: bool) -> None:
     """Log-likelihood of each of CONTINUATIONS after PROMPT: spelling, routing, classification."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..plan import Board, Plan, find_board, make_plan
-from . import blob_argument, json_option, print_json, read_blob
+from . import KV_HELP, KvType, blob_argument, json_option, print_json, read_blob
 
 
 def _print(plan: Plan, board: Board) -> None:
@@ -31,7 +31,7 @@ def _print(plan: Plan, board: Board) -> None:
     say(f"RAM: {parts}")
     for kind, row in plan.by_kv.items():
         lacks = f", {row['missing_bytes']:,} B are missing for all" if row["missing_bytes"] else ""
-        say(f"KV {kind}: {row['context']} positions{lacks}")
+        say(f"KV {kind}: {row['context']} positions, {row['kv_bytes']:,} B of cache{lacks}")
     rate, greedy = plan.decode_tok_s, ""
     if plan.head_share < 1:
         greedy = f", {plan.greedy_tok_s:.1f} where only the best token is asked for"
@@ -56,12 +56,12 @@ def _print(plan: Plan, board: Board) -> None:
 @blob_argument
 @click.option("--board", "board_name", default="cardputer", show_default=True, help="A board of boards.toml.")
 @click.option("--context", type=click.IntRange(1), help="Positions wanted (default: the most that fit).")
-@click.option("--kv", type=click.Choice(["f32", "f16", "i8", "i4", "q8", "q4"]), help="KV cache type.")
+@click.option("--kv", type=KvType(), help=f"{KV_HELP} (default: i8, or i4 where that holds more)")
 @json_option
 def plan(blob: Path, board_name: str, context: int | None, kv: str | None, as_json: bool) -> None:
     """Plan BLOB on a board: flash, RAM, context, predicted speed. Exit 1 when it does not fit."""
     board = find_board(board_name)
-    result = make_plan(read_blob(blob), board, context, {"q8": "i8", "q4": "i4"}.get(kv or "", kv))
+    result = make_plan(read_blob(blob), board, context, kv)
     print_json(result.as_dict()) if as_json else _print(result, board)
     if not result.fits:
         sys.exit(1)

@@ -12,7 +12,7 @@ import click
 from ..errors import TinyError
 from ..printable import printable
 from ..runtime import Model, Sampler, generate
-from . import KV_TYPES, blob_argument, json_option, print_json, read_blob
+from . import blob_argument, json_option, kv_option, print_json, read_blob
 
 
 @click.command(short_help="Continue a prompt.")
@@ -29,7 +29,7 @@ from . import KV_TYPES, blob_argument, json_option, print_json, read_blob
 @click.option("--stop", multiple=True, help="Text that ends the output; may be given again.")
 @click.option("--bos/--no-bos", default=None, help="Put BOS first (default: as the blob says).")
 @click.option("--ignore-stop", is_flag=True, help="Go on after a stop token.")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @click.option("--context", type=click.IntRange(1), help="Positions to keep.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 16))
 @click.option("--backend", help="Kernels: ref, avx2, avx512vnni (default: the best).")

@@ -12,7 +12,7 @@ import click
 from .. import pipeline
 from ..verify import GRAPH_LIMIT, Report
 from ..verify import verify as run_verify
-from . import KV_TYPES, json_option, make_source, print_json, progress, read_blob, source_options
+from . import json_option, kv_option, make_source, print_json, progress, read_blob, source_options
 
 
 def _print(report: Report) -> None:
@@ -45,7 +45,7 @@ def _print(report: Report) -> None:
 @click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--text", type=click.Path(path_type=Path), help="Text to compare on (a built-in story otherwise).")
 @click.option("--tokens", default=2048, show_default=True, type=click.IntRange(2), help="Most tokens of the text.")
-@click.option("--kv", type=click.Choice(KV_TYPES), default="i8", show_default=True, help="KV cache type.")
+@kv_option
 @json_option
 @source_options
 def verify(checkpoint: str, blob: Path, text: Path | None, tokens: int, kv: str, as_json: bool, **values: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..pipeline import no_progress
-from . import confidence
+from . import caches, confidence
 from .contenders import Contender, TextOptions, distinct_labels, open_contender, score_texts
 from .metrics import mean
 from .report import render
@@ -30,11 +30,13 @@ def evaluate(
     text: TextOptions | None = None,
     dialogues: str | None = None,
     turns: int = 200,
+    by_cache: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Evaluate the model at the first path beside those at the others; plain data for --json.
 
     The reference of agreement and KL is the first other model with original weights, else the first other one.
+    `by_cache` scores the text with every kind of KV cache that suits the first model.
     TinyError for empty texts, prompts longer than the context, and files that are no model.
     """
     contenders = [open_contender(path) for path in paths]
@@ -51,6 +53,7 @@ def evaluate(
         "prompts": lines,
         "reference": reference.label if reference and text else None,
         "models": rows,
+        "caches": caches.compare(contenders[0].model, text, settings, progress) if by_cache and text else None,
         "confidence": confidence.calibrate(contenders[0].model, dialogues, turns, settings, progress)
         if dialogues is not None
         else None,

@@ -49,6 +49,8 @@ def render(result: dict[str, Any]) -> str:
         "<h2>One metric against another</h2>",
         _plots(_relations(models)),
     ]
+    if result["caches"]:
+        sections += _caches(result["caches"])
     if result["confidence"]:
         sections += _confidence(result["confidence"])
     sections += ["<h2>Samples side by side</h2>", _samples(models)]
@@ -96,6 +98,24 @@ def _texts(models: Sequence[dict[str, Any]], reference: str | None) -> list[str]
         note += "Perplexities compare only where the tokenizer is the same; bits per byte always do."
         out.append(f'<p class="settings">{html.escape(note)}</p>')
     return out
+
+
+def cache_cells(row: dict[str, Any]) -> list[str]:
+    """Kind, bytes, perplexity, loss."""
+    return [row["kv"], number(row["bytes"]), f"{row['perplexity']:.3f}", f"{row['lost']:.1%}"]
+
+
+def _caches(rows: Sequence[dict[str, Any]]) -> list[str]:
+    series = []
+    for i, kind in enumerate(("i8", "i4")):
+        drawn = [row for row in rows if row["kv"].startswith(kind)]
+        points = [(row["bytes"], row["perplexity"]) for row in drawn]
+        series.append(Series(kind, points, _colour(i), labels=[row["kv"] for row in drawn]))
+    return [
+        "<h2>Kinds of KV cache</h2>",
+        _table(["KV cache", "bytes", "perplexity", "lost to f32"], map(cache_cells, rows)),
+        _plots([plot("Perplexity against the cache", "bytes of the whole context", "perplexity", series)]),
+    ]
 
 
 def _means(models: Sequence[dict[str, Any]]) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..blob.content import BlobContent, rope_turns
 from ..blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
+from ..kv import check_kv, parse_kv
 from ..spec import LayerSpec, layer_name
 from . import oracle_math as om
-from .oracle_attn import KV_TYPES, Cache, attention
+from .oracle_attn import Cache, attention
 from .oracle_linear import Certified, Input, Linear
 from .oracle_math import OracleError
 
@@ -30,11 +31,11 @@ _ACTS: dict[Act, Callable[[np.ndarray], np.ndarray]] = {
 class Oracle:
     """A model with its context. `position` counts the tokens in it."""
 
-    def __init__(self, content: BlobContent, kv_type: str = "i8", context: int | None = None) -> None:
-        """`kv_type` is f32, f16, i8 or i4; `context` defaults to the model's."""
-        if kv_type not in KV_TYPES:
-            raise OracleError(f"unknown KV type {kv_type!r}", f"use one of {', '.join(KV_TYPES)}")
+    def __init__(self, content: BlobContent, kv: str = "i8", context: int | None = None) -> None:
+        """`kv` is f32, f16, i8, i4 or such as i4/2; `context` defaults to the model's."""
         self.spec = content.spec
+        kind = parse_kv(kv)
+        check_kv(kind, (layer.n_kv_heads for layer in self.spec.layers))
         self.position = 0
         self.context = min(context or self.spec.context, self.spec.context)
         self._linears: dict[str, Linear] = {}
@@ -42,7 +43,7 @@ class Oracle:
         self._certified = None if content.head is None else Certified(content.head)
         self._turns = rope_turns(self.spec.rope_freqs)
         self._caches = [
-            Cache(kv_type, self.context, layer.n_kv_heads, self.spec.head_dim, self._feedback(i))
+            Cache(kind, self.context, layer.n_kv_heads, self.spec.head_dim, self._feedback(i))
             for i, layer in enumerate(self.spec.layers)
         ]
 

@@ -5,36 +5,46 @@ from __future__ import annotations
 import numpy as np
 
 from ..blob.schema import BLOCK
+from ..kv import KvKind
 from . import oracle_math as om
 from .oracle_math import F, OracleError
 
-KV_TYPES = ("f32", "f16", "i8", "i4")
-
 
 class Cache:
-    """Keys and values of one layer: values (f32, f16) or codes (i8, i4), as float32 [context, kv heads, head_dim]."""
+    """Keys and values of one layer: values (f32, f16) or codes (i8, i4), as float32 [context, kv heads, head_dim].
+
+    Scales [context, kv heads] are equal within a group of heads.
+    """
 
     def __init__(
-        self, kv_type: str, context: int, n_kv_heads: int, head_dim: int, feedback: np.ndarray | None = None
+        self, kind: KvKind, context: int, n_kv_heads: int, head_dim: int, feedback: np.ndarray | None = None
     ) -> None:
         """Zeros; nothing is read before it was stored. `feedback` [head_dim, channels] belongs to the keys of i4."""
-        self.feedback = feedback if kv_type == "i4" else None
-        self.kv_type = kv_type
+        self.kv_type, self.groups = kind
+        self.feedback = feedback if self.kv_type == "i4" else None
         self.k = np.zeros((context, n_kv_heads, head_dim), F)
         self.v = np.zeros_like(self.k)
-        self.ks = np.zeros(context, F)
-        self.vs = np.zeros(context, F)
+        self.ks = np.zeros((context, n_kv_heads), F)
+        self.vs = np.zeros_like(self.ks)
 
     def store(self, at: int, k: np.ndarray, v: np.ndarray) -> None:
         """Store positions at..at+n, k and v [n, kv heads, head_dim] (rule 15)."""
         for x, values, scales, feedback in ((k, self.k, self.ks, self.feedback), (v, self.v, self.vs, None)):
             here = slice(at, at + len(x))
-            flat = x.reshape(len(x), -1)
             if self.kv_type in ("i8", "i4"):
-                codes, scales[here] = om.kv_codes(flat, 127 if self.kv_type == "i8" else 7, feedback)
-                values[here] = codes.reshape(x.shape)
+                self._store_codes(values[here], scales[here], x, feedback)
             else:
-                values[here] = _as_stored(flat, self.kv_type).reshape(x.shape)
+                values[here] = _as_stored(x, self.kv_type)
+
+    def _store_codes(self, values: np.ndarray, scales: np.ndarray, x: np.ndarray, feedback: np.ndarray | None) -> None:
+        heads, head_dim = x.shape[1] // self.groups, x.shape[2]
+        for first in range(0, x.shape[1], heads):
+            group = slice(first, first + heads)
+            fed = None if feedback is None else feedback[:, first * head_dim : (first + heads) * head_dim]
+            flat = x[:, group].reshape(len(x), -1)
+            codes, scale = om.kv_codes(flat, 127 if self.kv_type == "i8" else 7, fed)
+            values[:, group] = codes.reshape(len(x), heads, head_dim)
+            scales[:, group] = scale[:, None]
 
 
 def _as_stored(x: np.ndarray, kv_type: str) -> np.ndarray:
@@ -77,12 +87,12 @@ def _attend_codes(q: np.ndarray, cache: Cache, first: int, t: int, scale: np.flo
     codes, qs = om.quant(q)
     k = cache.k[first : t + 1].transpose(1, 2, 0)
     total = om.int_product(codes.astype(F), k)  # |sum| <= 1024 * 127 * 127
-    score = total * ((qs * scale)[..., None] * cache.ks[first : t + 1])
+    score = total * ((qs * scale)[..., None] * cache.ks[first : t + 1].T[:, None])
     e, inv_z = _softmax_terms(score)
     start = first // BLOCK * BLOCK
     blocks = t // BLOCK + 1 - first // BLOCK
     w = np.zeros((*e.shape[:2], blocks * BLOCK), F)
-    w[..., first - start : t + 1 - start] = e * cache.vs[first : t + 1]
+    w[..., first - start : t + 1 - start] = e * cache.vs[first : t + 1].T[:, None]
     w_codes, ws = om.quant(w.reshape(*e.shape[:2], blocks, BLOCK))
     v = np.zeros((blocks * BLOCK, *cache.v.shape[1:]), F)
     v[first - start : t + 1 - start] = cache.v[first : t + 1]

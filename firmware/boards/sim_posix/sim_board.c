@@ -64,15 +64,27 @@ static const char *take_pieces(sim_board *s, const uint32_t *pieces)
     return NULL;
 }
 
+/* "i4", or "i4/2". */
 static const char *choose_kv(board *b, const char *name)
 {
-    for (size_t i = 0; i < sizeof kv_names / sizeof kv_names[0]; i++)
-        if (name == NULL || strcmp(name, kv_names[i]) == 0) {
-            if (name != NULL)
-                b->session.kv_type = (tlm_kv_type)i;
-            return NULL;
+    for (size_t i = 0; i < sizeof kv_names / sizeof kv_names[0]; i++) {
+        const size_t n = strlen(kv_names[i]);
+        if (strncmp(name, kv_names[i], n) != 0)
+            continue;
+        const char *rest = name + n;
+        unsigned long groups = 1;
+        if (*rest == '/' && i >= TLM_KV_I8 && rest[1] >= '1' && rest[1] <= '9') {
+            char *end;
+            groups = strtoul(rest + 1, &end, 10);
+            rest = end;
         }
-    return "--kv is one of f32, f16, i8, i4";
+        if (*rest != 0 || groups > UINT8_MAX / PROTO_KV_SCALE)
+            break;
+        b->session.kv_type = (tlm_kv_type)i;
+        b->session.kv_groups = (uint32_t)groups;
+        return NULL;
+    }
+    return "--kv is one of f32, f16, i8, i4, or such as i4/2: 1 to 63 scales a position";
 }
 
 /* A board's cores, one after the other. */
@@ -122,10 +134,11 @@ const char *sim_board_init(sim_board *s, const sim_options *o)
     b->facts = sim_facts;
     b->slots = o->slots;
     b->session.kv_type = TLM_KV_I8;
+    b->session.kv_groups = 1;
     b->session.batch = TLM_MAX_BATCH;
     b->session.repack = true;
     const char *wrong = o->like != NULL ? be_like(b, o->like, pieces) : NULL;
-    if (wrong == NULL)
+    if (wrong == NULL && o->kv != NULL)
         wrong = choose_kv(b, o->kv);
     if (wrong != NULL)
         return wrong;

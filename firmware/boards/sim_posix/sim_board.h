@@ -11,7 +11,7 @@
 typedef struct sim_options {
     const char *like;      /* a board whose memory, batch and head are taken over; NULL: the desk */
     uint32_t context;      /* 0 = the most that fits */
-    const char *kv;        /* "f32", "f16", "i8", "i4"; NULL: the board's */
+    const char *kv;        /* "f32", "f16", "i8", "i4", "i4/2"; NULL: the board's */
     uint32_t batch;        /* 0 = the board's */
     uint32_t head_rows;    /* UINT32_MAX = the board's */
     uint32_t memory;       /* bytes in one piece; 0 = the board's */

@@ -108,7 +108,7 @@ bool tlm_k_s3_kv_feed(const tlm_fed_keys *a)
         e[dims * QUAD + k] = 0.0f;
     }
     for (uint32_t h = 0; h < a->n_kv_heads; h += QUAD) {
-        unpack(a->feedback, h, dims, f); /* once for all tokens */
+        unpack(a->feedback, a->head0 + h, dims, f); /* once for all tokens */
         for (uint32_t b = 0; b < a->n; b++) {
             const uint32_t t = a->position + b;
             int8_t *out = (int8_t *)a->pages[t / TLM_PAGE] + a->codes + t % TLM_PAGE;

@@ -4,9 +4,10 @@
 
 enum { ROWS = 8 }; /* of a q4_0 tile */
 
-/* Codes of dimension d of every head, in steps of 1/inv. x holds the errors of the dimensions after d, and takes those
- * of d. The odd dimension of a pair comes first. */
-static void fed_codes(float *x, uint32_t n, uint32_t head_dim, uint32_t d, float inv, const tlm_weight *w, uint8_t *out)
+/* Codes of dimension d of heads whose channels begin at `column`, in steps of 1/inv. x holds the errors of the dimensions
+ * after d, and takes those of d. The odd dimension of a pair comes first. */
+static void fed_codes(float *x, uint32_t n, uint32_t head_dim, uint32_t d, float inv, const tlm_weight *w,
+                      uint32_t column, uint8_t *out)
 {
     const uint32_t np = tlm_padded(w->cols), row = d % ROWS;
     const size_t scale_bytes = (np + TLM_BLOCK - 1u) / TLM_BLOCK * 16u;
@@ -20,11 +21,12 @@ static void fed_codes(float *x, uint32_t n, uint32_t head_dim, uint32_t d, float
         const float y = *e * inv;
         float t = y;
         for (uint32_t i = end - head_dim + d + 1u; i < end; i++) {
-            if (i / TLM_BLOCK != block) {
-                block = i / TLM_BLOCK;
+            const uint32_t col = column + i;
+            if (col / TLM_BLOCK != block) {
+                block = col / TLM_BLOCK;
                 scale = tlm_from_f16(scales[block * ROWS]);
             }
-            const int32_t weight = (row & 1u) != 0 ? codes[i] >> 4 : (codes[i] & 15) - 8;
+            const int32_t weight = (row & 1u) != 0 ? codes[col] >> 4 : (codes[col] & 15) - 8;
             t = t + ((float)weight * scale) * x[i];
         }
         const int32_t code = tlm_rint(t > 7.0f ? 7.0f : t < -7.0f ? -7.0f : t);
@@ -48,7 +50,7 @@ bool tlm_k_ref_kv_feed(const tlm_fed_keys *a)
             return false;
         }
         for (uint32_t d = a->head_dim; d-- > 0;) {
-            fed_codes(x, n, a->head_dim, d, inv, a->feedback, out + d / 2u * TLM_PAGE);
+            fed_codes(x, n, a->head_dim, d, inv, a->feedback, a->head0 * a->head_dim, out + d / 2u * TLM_PAGE);
         }
     }
     return true;
