@@ -40,9 +40,11 @@ void app_settings(const app_t *app, proto_settings *out)
     out->stored = app->settings_stored;
 }
 
+/* A model that is open, or one that could not be. */
 static bool reopens(const app_t *app, uint32_t mask)
 {
-    return (mask & (PROTO_SETTINGS_FIELD_KV_TYPE | PROTO_SETTINGS_FIELD_CONTEXT)) != 0 && app->chat.open;
+    return (mask & (PROTO_SETTINGS_FIELD_KV_TYPE | PROTO_SETTINGS_FIELD_CONTEXT)) != 0 &&
+           app->model_state != PROTO_MODEL_STATE_NONE;
 }
 
 uint16_t app_settings_set(app_t *app, const proto_settings *values, uint32_t mask)

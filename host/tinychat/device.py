@@ -167,10 +167,9 @@ class Device:
         if welcome is None or welcome.model_state == ModelState.READY:
             return
         if welcome.model_state == ModelState.UNUSABLE:
-            reason = make(welcome.model_error).message
-            raise NoModelError(
-                f"The model on the device can not be used: {reason[:1].lower()}{reason[1:]}", UPLOAD_HINT
-            )
+            why = make(welcome.model_error)
+            reason = why.message[:1].lower() + why.message[1:]
+            raise NoModelError(f"The model on the device can not be used: {reason}", why.hint or UPLOAD_HINT)
         raise make(Error.NO_MODEL, 0, "there is no model on the device")
 
     def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -273,15 +272,20 @@ class Device:
             mask |= SettingsField[name.upper()]
             current[name] = checked(name, value)
         values = {n: wire_value(n, current[n]) for n in setting_names()}
-        self._settings = self._named(self.session.call_steadily("settings_set", "settings", mask=mask, **values))
-        return dict(self._settings)
+        return self._changed(mask, self.session.call_steadily("settings_set", "settings", mask=mask, **values))
 
     def forget(self, *names: str) -> dict[str, Any]:
         """Takes settings back to the model's and the board's defaults; all of them without names."""
         mask = SettingsField(0)
         for name in names or setting_names():
             mask |= SettingsField[name.upper()]
-        self._settings = self._named(self.session.call_steadily("settings_forget", "settings", mask=mask))
+        return self._changed(mask, self.session.call_steadily("settings_forget", "settings", mask=mask))
+
+    def _changed(self, mask: SettingsField, packet: Packet) -> dict[str, Any]:
+        """What now holds. With another cache the model was opened anew: an empty context, or one that now fits."""
+        self._settings = self._named(packet)
+        if mask & (SettingsField.KV_TYPE | SettingsField.CONTEXT):
+            self._expect = int(self.session.connect().position)
         return dict(self._settings)
 
     def _named(self, packet: Packet) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rawhost import GENERATE, GenerateFlag, Mode, RawHost
 from simlib import Sim, SimClock, SimLink, typed
 
 from tinychat import Device
+from tinychat.errors import DeviceError, NoModelError
 from tinychat.protocol import KV_SCALE, MAX_PAYLOAD, Error, ModelState, Reason, SettingsField, TokenFlag
 from tinychat.wire import encode, frame
 from tinyexport import runtime
@@ -90,6 +91,34 @@ def test_a_cache_with_several_scales_a_position() -> None:
     assert host.one("info").kv_type == 2 + KV_SCALE
     device.session.connect()
     assert device.set(kv_type="auto")["kv_type"] == device.info().kv_type == "i8"
+
+
+def test_a_cache_that_does_not_suit_the_model_is_named_and_can_be_changed() -> None:
+    clock = SimClock()
+    device = Device(SimLink(Sim(tinybuddy(), kv="i4/3"), clock), clock)
+    assert device.info()["model_state"] == "unusable" and "kv heads" in device.info()["model_error"]
+    with pytest.raises(NoModelError, match="kv heads") as unusable:
+        device.chat("hello").wait()
+    assert "kv=i4" in unusable.value.hint
+    with pytest.raises(DeviceError) as caught:
+        device.set(kv_type="i4/3")
+        device.set(kv_type="i4/2")
+        device.set(kv_type="i4/3")
+    assert caught.value.code == "model_kv" and "kv=i4" in caught.value.hint
+    assert device.info()["kv_type"] == "i4/2"
+    device.set(kv_type="i4")
+    assert (device.info()["model_state"], device.info()["kv_type"]) == ("ready", "i4")
+
+
+def test_what_did_not_fit_opens_when_the_settings_let_it() -> None:
+    clock = SimClock()
+    device = Device(SimLink(Sim(tinybuddy(), memory=100_000, kv="f32"), clock), clock)
+    assert device.info()["model_state"] == "unusable"
+    device.set(kv_type="i4")
+    assert device.info()["model_state"] == "ready"
+    assert device.chat("hello", max_tokens=3).wait().stats.position > 0
+    device.set(context=64)
+    assert device.chat("hello", max_tokens=3).wait().stats.cached_tokens <= 1, "the model was opened anew"
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.01}])
