@@ -126,6 +126,7 @@ class Extras:
 HEAD_C = 272  # of attention: calls
 HEAD_REST = 198  # positions of a last page or block that is not whole
 SCALES_C = 80  # of a group of heads in a layer: zeros around two rows of scales
+GROUP_C = 960  # of a further group in a layer: calls of attention and of two stores
 NORM_C = 400  # the root, a division
 MATRIX_C = 730  # calls of a linear layer
 CACHED_C = 6.0  # of a value of K or V, its codes and peak in assembly included
@@ -144,7 +145,7 @@ def _attention(dim: int, layers: int, heads: int, position: int, groups: int) ->
     by_dim = 2 / 16 + PIE["mix_i8/8x32"] / 8 / 32  # of a position
     by_position += (PIE["score_i8/8x48"] - 2 * 8 * 3) / 48 + by_dim * dim / heads
     by_head = HEAD_C + HEAD_REST + PIE["query/8"] + PIE["divide/8"] + 10 * (dim / heads - 8)
-    scales = groups * (SCALES_C + 2 * PIE["scales/48"] / 48 * (position + 1))
+    scales = groups * (SCALES_C + 2 * PIE["scales/48"] / 48 * (position + 1)) + (groups - 1) * GROUP_C
     return layers * (heads * (by_head + by_position * (position + 1)) + scales)
 
 

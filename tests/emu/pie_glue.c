@@ -56,6 +56,7 @@ int main(void)
     tlm_config_default(&config, &model);
     config.context = CONTEXT;
     config.kv_type = KV_TYPE;
+    config.kv_groups = KV_GROUPS;
     config.head_rows = HEAD_ROWS;
     config.backend = "esp32s3";
     err = err != TLM_OK ? err : tlm_session_init(&session, &model, &config, &piece, 1);

@@ -27,6 +27,7 @@ from pie_run import run_floats, run_linear, run_mix, run_score
 from tinyexport.blob.content import BlobContent
 from tinyexport.blob.schema import Act, FfnKind, InputQuant, NormKind, PosKind
 from tinyexport.blob.writer import build as build_blob
+from tinyexport.kv import parse_kv
 from tinyexport.quant import quantise
 from tinyexport.spec import LayerSpec, ModelSpec
 
@@ -179,26 +180,28 @@ def _uncounted(folder: Path) -> list[Path]:
     return objects
 
 
-def _build(folder: Path, blob: int, cache_type: str) -> Path:
+def _build(folder: Path, blob: int, cache: str) -> Path:
     folders = (RUNTIME, RUNTIME / "kernels", RUNTIME / "kernels/ref", RUNTIME / "kernels/esp32s3")
+    kind = parse_kv(cache)
     sources = [path for at in folders for path in sorted(at.glob("*.c"))]
     defines = (
         f"-DBLOB_BYTES={blob}u",
-        f"-DKV_TYPE=TLM_KV_{cache_type.upper()}",
+        f"-DKV_TYPE=TLM_KV_{kind.type.upper()}",
+        f"-DKV_GROUPS={kind.groups}u",
         "-DTLM_TARGET_ESP32S3",
         "--oslib=semihost",
     )
     return program(TARGET, "token", [HERE / "pie_glue.c", *sources, *_uncounted(folder)], *defines)
 
 
-def measure(cache_type: str = "i8", keys: bool = False) -> dict[str, Token]:
-    """Each window with a cache of that type; `keys` as in `model`."""
+def measure(cache: str = "i8", keys: bool = False) -> dict[str, Token]:
+    """Each window with a cache of that kind; `keys` as in `model`."""
     folder = OUT / f"token-{TARGET.name}"
     folder.mkdir(parents=True, exist_ok=True)
     blob = model(keys)
     with cbuild.locked(folder):
         (folder / "model.tlm").write_bytes(blob)
-        elf = _build(folder, len(blob), cache_type)
+        elf = _build(folder, len(blob), cache)
         at = symbols(TARGET, elf)
         loader = f"loader,file={folder / 'model.tlm'},addr=0x83000000,force-raw=on"
         line = folder / "calls.txt"
@@ -224,9 +227,9 @@ def measure(cache_type: str = "i8", keys: bool = False) -> dict[str, Token]:
 
 def main() -> None:
     """Prints every window."""
-    for cache_type, keys in (("i8", False), ("i4", False), ("i8", True), ("i4", True)):
-        for name, token in measure(cache_type, keys).items():
-            print(f"{name}, {cache_type} cache{', keys of rules 12 and 15' * keys}: {token.total / 1e6:.3f} M")
+    for kind, keys in (("i8", False), ("i4", False), ("i4/4", False), ("i8", True), ("i4", True)):
+        for name, token in measure(kind, keys).items():
+            print(f"{name}, {kind} cache{', keys of rules 12 and 15' * keys}: {token.total / 1e6:.3f} M")
             print(f"  C {token.glue / 1e6:.3f} M, {token.divisions} divisions")
             for function, count in sorted(token.assembly.items(), key=lambda item: -item[1]):
                 print(f"  {function:16} {count / 1e6:8.3f} M")

@@ -6,7 +6,9 @@ import budgets
 import pytest
 from insn_count import need
 from pie_counts import kernels, tokens
-from pie_token import TARGET
+from pie_token import TARGET, measure
+
+from tinyexport.cost import STALLS, extras
 
 # Instructions a weight, or a weight and vector: what the project asks for, where it is reached. In fours it is not for
 # q4_0 (0.296 at 128 columns, 0.280 at 512) and for q8_0 at 128 (0.279): runtime_c/PERFORMANCE.md tells why.
@@ -58,3 +60,12 @@ def test_tinytalk() -> None:
         window = case.split(",")[0]
         assert count <= {"decode at 40": 2.2e6, "prefill of 60": 60e6, "sampling": 1e4}[window]
     budgets.check(found)
+
+
+@pytest.mark.parametrize("groups", [4, 16])
+def test_finer_scales_take_what_the_plan_takes(groups: int) -> None:
+    """What a decoded token takes more than with one scale a position."""
+    need(TARGET)
+    one, finer = (measure(kind)["decode at 40"].total for kind in ("i4", f"i4/{groups}"))
+    of_plan = [extras(128, 8, 16, 512, 14_019, 40, 1, n).attention / STALLS for n in (1, groups)]
+    assert finer - one == pytest.approx(of_plan[1] - of_plan[0], rel=0.05)
