@@ -25,6 +25,7 @@ else:
     import tomli as tomllib
 
 SIDE_FILE = "tinyexport.json"
+MAX_STOP = 128  # REPLY_MAX_STOP in firmware/app/reply.h
 _SIDE_KEYS = {"name", "licence", "license", "attribution", "data", "chat", "sampling", "confidence"}
 _CHAT_KEYS = {"kind", "user_prefix", "reply_prefix", "turn_end", "stop", "add_bos"}
 SAMPLING_DEFAULTS: dict[str, float | int] = {
@@ -155,7 +156,10 @@ def chat_spec(facts: TalkFacts, add_bos: bool, stop_ids: tuple[int, ...]) -> Cha
 
 def _stop_strings(stop: Any) -> tuple[str, ...]:
     """One text or a list of them."""
-    return tuple(_text(text, "stop") for text in (stop if isinstance(stop, list) else [stop]))
+    texts = tuple(_text(text, "stop") for text in (stop if isinstance(stop, list) else [stop]))
+    if any(len(text.encode()) > MAX_STOP for text in texts):
+        raise ConfigError(f"a stop string is longer than {MAX_STOP} bytes", "devices find no longer ones")
+    return texts
 
 
 def confidence(text: str) -> str:

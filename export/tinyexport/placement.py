@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .blob.schema import ChatKind
 from .boards import MAX_PIECES, Board
 from .runtime import Model
 
@@ -12,6 +13,7 @@ PAGE = 16
 MAX_BATCH = 16
 LEAST_CONTEXT = 32  # the firmware opens no model with less
 MAX_TEMPLATE = 128  # bytes that a chat template may add to a prompt
+MAX_SPECIAL = 64  # bytes of a special token in a template
 GRAMMAR_MAX = 2048
 
 
@@ -104,3 +106,27 @@ def missing(model: Model, board: Board, context: int, kv: str) -> int:
         else:
             low = middle
     return high
+
+
+def _special_at(model: Model, text: bytes) -> int:
+    """Bytes of the special token that `text` begins with, or 0."""
+    text = text[:MAX_SPECIAL]
+    ids = model.encode(text, special=True, cont=True)
+    piece = model.piece(ids[0]) if ids else b""
+    if not piece or not text.startswith(piece) or model.encode(piece, cont=True) == ids[:1]:
+        return 0
+    return len(piece)
+
+
+def template_bytes(model: Model) -> int:
+    """What the chat template adds to a person's words before they are encoded in one piece (firmware/app/prompt.c)."""
+    if model.chat is None or model.chat.kind is not ChatKind.TURNS:
+        return 0
+    before, after = model.chat.user_prefix.encode(), model.chat.reply_prefix.encode()
+    at = start = 0
+    while at < len(before):  # from its last special token on
+        special = _special_at(model, before[at:])
+        at += special or 1
+        start = at if special else start
+    end = next((i for i in range(len(after)) if _special_at(model, after[i:])), len(after))
+    return len(before) - start + end

@@ -24,7 +24,7 @@ from .cost import (
 )
 from .errors import ConfigError
 from .kv import kv_kinds, parse_kv
-from .placement import PROMPT_TOKENS, Memory, largest_context, memory, missing
+from .placement import MAX_TEMPLATE, PROMPT_TOKENS, Memory, largest_context, memory, missing, template_bytes
 from .policy import GROUPS
 from .runtime import Model
 from .spec import layer_name
@@ -310,6 +310,10 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     reasons = []
     if len(data) > board.largest_blob:
         reasons.append(f"the blob takes {len(data):,} B, the model partition holds {board.largest_blob:,} B")
+    if template_bytes(model) > MAX_TEMPLATE:
+        reasons.append(
+            f"its chat template adds {template_bytes(model)} bytes to a prompt, the firmware takes {MAX_TEMPLATE}"
+        )
     if found is None:
         reasons.append(
             f"{wanted} positions with KV {ram.kv_type} do not fit the RAM: {lacks:,} B are missing; what fits: "

@@ -157,7 +157,7 @@ uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, uint
     prompt_parse(&c->prompt, &c->model, &c->sink);
     if (prompt_overhead(&c->prompt) > MAX_TEMPLATE) {
         *detail = MAX_TEMPLATE;
-        return PROTO_ERROR_UNSUPPORTED;
+        return PROTO_ERROR_MODEL_TEMPLATE;
     }
     c->open = true;
     return PROTO_ERROR_NONE;

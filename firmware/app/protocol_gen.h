@@ -139,6 +139,7 @@ enum {
     PROTO_ERROR_MODEL_VERSION = 31,
     PROTO_ERROR_MODEL_MEMORY = 32,
     PROTO_ERROR_MODEL_KV = 33,
+    PROTO_ERROR_MODEL_TEMPLATE = 34,
     PROTO_ERROR_SETTINGS_STORE = 40,
     PROTO_ERROR_INTERNAL = 50,
 };
@@ -706,6 +707,7 @@ typedef union proto_request {
     {31, "the blob is of a newer version than this firmware"},                                       \
     {32, "the model does not fit this board's memory"},                                              \
     {33, "this model's kv heads can not be cut into as many groups as the KV cache has scales"},     \
+    {34, "the model's chat template is too long"},                                                   \
     {40, "the settings could not be stored"},                                                        \
     {50, "internal error"},                                                                          \
 }

@@ -168,8 +168,8 @@ class Device:
             return
         if welcome.model_state == ModelState.UNUSABLE:
             why = make(welcome.model_error)
-            reason = why.message[:1].lower() + why.message[1:]
-            raise NoModelError(f"The model on the device can not be used: {reason}", why.hint or UPLOAD_HINT)
+            reason = f"The model on the device can not be used: {why.message[:1].lower()}{why.message[1:]}"
+            raise NoModelError(reason, why.hint or UPLOAD_HINT)
         raise make(Error.NO_MODEL, 0, "there is no model on the device")
 
     def _sampling(self, options: dict[str, Any]) -> dict[str, Any]:

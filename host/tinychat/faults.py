@@ -27,6 +27,7 @@ HINTS: dict[Error, str] = {
     Error.MODEL_VERSION: "flash newer firmware, or export with the older tinyexport",
     Error.MODEL_MEMORY: "choose a smaller context or KV type: tinychat settings context=128 kv=i4",
     Error.MODEL_KV: "choose fewer scales: --kv i4, or tinychat settings kv=i4",
+    Error.MODEL_TEMPLATE: "shorten its user_prefix and reply_prefix in tinyexport.json, and export it again",
     Error.SETTINGS_STORE: "the settings hold until power off",
     Error.INTERNAL: "please report it, with the output of `tinychat info`",
 }

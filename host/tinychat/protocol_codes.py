@@ -148,6 +148,7 @@ class Error(enum.IntEnum):
     MODEL_VERSION = 31  # a newer major version or an unknown required feature; detail = its major version
     MODEL_MEMORY = 32  # needs more memory than the board has; detail = bytes needed
     MODEL_KV = 33  # the cache has more scales a position than the model's kv heads can be cut into
+    MODEL_TEMPLATE = 34  # its chat template adds too much to a prompt; detail = the bytes it may add
     SETTINGS_STORE = 40  # settings hold until power off, but could not be stored
     INTERNAL = 50  # detail = tlm_err or a line number
 
@@ -184,6 +185,7 @@ ERROR_TEXT: dict[Error, str] = {
     Error.MODEL_VERSION: "the blob is of a newer version than this firmware",
     Error.MODEL_MEMORY: "the model does not fit this board's memory",
     Error.MODEL_KV: "this model's kv heads can not be cut into as many groups as the KV cache has scales",
+    Error.MODEL_TEMPLATE: "the model's chat template is too long",
     Error.SETTINGS_STORE: "the settings could not be stored",
     Error.INTERNAL: "internal error",
 }

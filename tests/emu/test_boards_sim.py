@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import subprocess
 import time
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import serial
-from models import ROOT, exported, small, talker, tinybuddy
-from simlib import simulator
+from models import ROOT, changed, exported, small, talker, tinybuddy
+from rawhost import RawHost
+from simlib import Sim, simulator
 
 from tinychat import Device
+from tinychat.protocol import Error
 from tinychat.upload import Upload
 from tinyexport import boards, placement, plan
+from tinyexport.blob import reader
 from tinyexport.runtime import Model
 
 
@@ -132,6 +136,24 @@ def test_bad_blobs(tmp_path: Path) -> None:
         assert done.returncode == 1 and done.stderr.startswith(b"tlm-sim: ") and words in done.stderr.decode(), (
             done.stderr
         )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "more"),
+    [("", "", 128), ("<|endoftext|>", "", 128), ("x", "<|endoftext|>y", 127), ("\u4e16", "\n", 124)],
+)
+def test_the_plan_knows_what_template_the_firmware_takes(before: str, after: str, more: int) -> None:
+    """What stands before the last special token of the prefix, or after the first one behind the words, is no part."""
+
+    def of(extra: int) -> bytes:
+        chat = dataclasses.replace(reader.read(talker()).chat, user_prefix=before + "u" * extra, reply_prefix=after)
+        return changed(talker(), lambda content: dataclasses.replace(content, chat=chat))
+
+    for extra, error in ((more, Error.NONE), (more + 1, Error.MODEL_TEMPLATE)):
+        data = of(extra)
+        found = plan.make_plan(data, boards.find_board("cardputer"))
+        assert (found.fits, "chat template" in found.reason) == (error == Error.NONE, error != Error.NONE)
+        assert RawHost(Sim(data)).hello().model_error == error
 
 
 def test_options_change_nothing_but_speed(blob: Path) -> None:

@@ -80,6 +80,7 @@ def with_facts(folder: Path, facts: str) -> SourceOptions:
         '{"chat": {"kind": "turns", "user_prefix": "\\ud800"}}',
         '{"chat": {"stop": [1]}}',
         '{"name": ["x"]}',
+        '{"chat": {"stop": "' + "x" * 129 + '"}}',
     ],
     ids=lambda facts: facts[:40],
 )
