@@ -290,6 +290,9 @@ bool tlm_tok_spell(const tlm_tok *tok, tlm_tok_spelling *s, uint8_t *byte)
 
 void tlm_tok_mark_made_of(const tlm_tok *tok, uint32_t symbol, uint8_t *bits)
 {
+    if (tok->rec->n_merges == 0) { /* its tables are not there then */
+        return;
+    }
     const uint32_t end = tlm_tok_index(tok, tok->rec->left_at, symbol + 1);
     for (uint32_t merge = tlm_tok_index(tok, tok->rec->left_at, symbol); merge < end; merge++) {
         const uint32_t made = result_of(tok, merge);

@@ -53,6 +53,31 @@ static void use_tokenizer(const tlm_model *m, uint64_t *seed)
     free(exact);
 }
 
+/* Some byte leads nowhere from every state. */
+static uint16_t any_step(const void *ctx, uint16_t state, uint8_t byte)
+{
+    (void)ctx;
+    return byte % 5u == state % 5u ? 0u : (uint16_t)(1u + (state * 7u + byte) % 100u);
+}
+
+/* Ids asked about in rising order, as a sampler does, and one of those allowed taken. */
+static void use_walk(const tlm_model *m, uint64_t *seed)
+{
+    const size_t bytes = rnd(seed) % 4u ? tlm_walk_work(m) : 0;
+    const uint32_t first = rnd(seed) % m->spec->vocab;
+    void *work = guarded(bytes);
+    tlm_walk walk;
+    tlm_walk_init(&walk, m, any_step, NULL, 1, rnd(seed) % 2u != 0, work, bytes);
+    for (uint32_t step = 0; step < 3u; step++) {
+        uint32_t last = TLM_NO_TOKEN;
+        for (uint32_t id = first; id < m->spec->vocab && id < first + 300u; id++) {
+            last = tlm_walk_allows(&walk, id) ? id : last;
+        }
+        CHECK(last == TLM_NO_TOKEN || tlm_walk_take(&walk, last) != 0);
+    }
+    free(work);
+}
+
 static void use_texts(const tlm_model *m)
 {
     char out[TLM_MAX_PIECE];
@@ -79,6 +104,7 @@ static void use(const tlm_model *m, uint64_t *seed)
     use_texts(m);
     if (m->section[TLM_SECTION_TOKENIZER] != NULL) {
         use_tokenizer(m, seed);
+        use_walk(m, seed);
     }
     tlm_config_default(&c, m);
     c.context = c.context < 40u ? c.context : 40u;

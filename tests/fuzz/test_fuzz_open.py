@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from tinyexport.blob.content import BlobContent
 from tinyexport.blob.schema import PosKind
 from tinyexport.blob.writer import build
 from tinyexport.spec import LayerSpec
+from tinyexport.tok import hf
+from tinyexport.tok.model import byte_letters
 
 sys.path.insert(0, str(cbuild.ROOT / "tests" / "c"))
 import blobs
@@ -62,3 +65,11 @@ def test_lies_about_the_tokenizer(path: Path, tmp_path: Path) -> None:
 def test_lies_about_a_tokenizer_with_scores(shared: Path, tmp_path: Path) -> None:
     tokenizer = tok.load(shared / "checkpoints/stories260k/tok512.bin")
     lies(with_tokenizer(tokenizer.pack(), len(tokenizer.pieces)), tmp_path)
+
+
+def test_lies_about_a_tokenizer_without_merges(tmp_path: Path) -> None:
+    """Tables of merges are not there: a grammar's walk once read, and wrote, where they would be."""
+    vocab = {letter: i for i, letter in enumerate(byte_letters())}
+    model = {"type": "BPE", "vocab": vocab, "merges": []}
+    text = json.dumps({"model": model, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}})
+    lies(with_tokenizer(hf.load(text).pack(), 256), tmp_path)
