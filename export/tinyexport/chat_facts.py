@@ -132,11 +132,11 @@ def chat_spec(facts: TalkFacts, add_bos: bool, stop_ids: tuple[int, ...]) -> Cha
         if type(values[name]) not in wanted or not abs(values[name]) < 1e9:
             raise ConfigError(f"{name} can not be {values[name]!r:.60}", f"a number such as {default}")
     if not (
-        values["temperature"] >= 0
+        0 <= values["temperature"] <= 100
         and 0 <= values["top_k"] <= 256
         and 0 < values["top_p"] <= 1
         and 0 <= values["min_p"] < 1
-        and values["repeat_penalty"] >= 1
+        and 1 <= values["repeat_penalty"] <= 100
         and 0 <= values["repeat_window"] <= 256
         and 1 <= values["max_tokens"] <= 1 << 20
     ):

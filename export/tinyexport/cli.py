@@ -70,6 +70,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         cli.main(prog_name="tinyexport", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -83,15 +84,22 @@ def main() -> None:
         complain(err)
         sys.exit(1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         sys.exit(1)
     except OSError as err:
+        if err.filename is None:
+            _close_output()
         hint = "make room, or write elsewhere" if err.errno == errno.ENOSPC else "check the path and its permissions"
-        complain(TinyError(f"{err.filename or 'a file'}: {err.strerror or err}", hint))
+        complain(TinyError(f"{err.filename or 'the output'}: {err.strerror or err}", hint))
         sys.exit(1)
     except MemoryError:
         complain(TinyError("not enough memory for this model", "close other programs, or use a smaller checkpoint"))
         sys.exit(1)
+
+
+def _close_output() -> None:
+    """Python must not flush into the void at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as err:
+        if err.errno is None:  # numpy has its own words for a full disk
+            raise OSError(errno.EIO, str(err), str(path)) from err
         err.filename = str(path)
         raise
 

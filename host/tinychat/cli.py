@@ -307,6 +307,7 @@ def _run(argv: list[str]) -> int:
         # Not `cli.main`: it would make an error of a reader that goes away.
         with cli.make_context("tinychat", argv) as context:
             cli.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.ClickException as err:
@@ -317,10 +318,17 @@ def _run(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Whoever read us has gone, as `head` does. Python must not flush into the void at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read us has gone, as `head` does
+        _close_output()
+    except OSError as err:  # a full disk behind our output, say
+        _close_output()
+        return _report(ChatError(f"{err.filename or 'The output'}: {err.strerror or err}."), False)
     return 0
+
+
+def _close_output() -> None:
+    """Python must not flush into the void at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(err: ChatError, as_json_: bool) -> int:

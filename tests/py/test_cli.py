@@ -291,6 +291,16 @@ def test_inspect_shows_any_name_and_any_facts(tmp_path: Path) -> None:
         assert json.loads(tinyexport("inspect", out, "--json").stdout)["arch"] == "llama"
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", ["inspect", "run"])
+def test_a_full_disk_behind_the_output(blob: Path, command: str) -> None:
+    with open("/dev/full", "w") as full:
+        args = [sys.executable, "-m", "tinyexport.cli", command, str(blob), *(["Once", "-n", "3"] * (command == "run"))]
+        done = subprocess.run(args, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    refused(done, "the output: No space left on device")
+    assert "Exception ignored" not in done.stderr
+
+
 def test_json_has_no_numbers_that_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": [float("nan"), 1.5, (float("inf"),)]})
     assert json.loads(capsys.readouterr().out, parse_constant=str) == {"a": [None, 1.5, [None]]}

@@ -74,6 +74,8 @@ def with_facts(folder: Path, facts: str) -> SourceOptions:
         '{"sampling": {"top_k": 1.5}}',
         '{"sampling": {"temperature": true}}',
         '{"sampling": {"temperature": NaN}}',
+        '{"sampling": {"temperature": 101}}',
+        '{"sampling": {"repeat_penalty": 101}}',
         '{"sampling": {"temperature": 1' + "0" * 400 + "}}",
         '{"chat": {"kind": 7}}',
         '{"chat": {"kind": "turns", "user_prefix": null}}',

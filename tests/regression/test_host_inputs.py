@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,3 +94,13 @@ def test_a_pipe_gets_no_padding_and_no_progress_bar(capsys: pytest.CaptureFixtur
         show("send", 1, 2)
     out, err = capsys.readouterr()
     assert out == "a       x\nlonger  " + "y" * 200 + "\nempty\n" and err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_full_disk_behind_the_output(option: str) -> None:
+    """It ended in a traceback, and in Python's own complaint at exit."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "tinychat", option]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "tinychat: The output: No space left on device.\n")
