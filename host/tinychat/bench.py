@@ -139,9 +139,10 @@ def measure(device: Device, facts: Info, argument: int, on_row: Callable[[Row], 
 
 def figure(row: Row) -> str:
     """The measured number for people: ids in hexadecimal, whole numbers whole."""
-    if "jedec" in row.name.lower() and not row.unit:
+    small = abs(row.measured) < 1e9  # and a number
+    if small and "jedec" in row.name.lower() and not row.unit:
         return f"0x{int(row.measured):06x}"
-    whole = row.measured == int(row.measured) if abs(row.measured) < 1e9 else False
+    whole = small and (abs(row.measured) >= 1e4 or row.measured == int(row.measured))
     return f"{row.measured:.0f}" if whole else f"{row.measured:.4g}"
 
 

@@ -67,7 +67,9 @@ def test_figures_are_written_for_people() -> None:
     assert figure("JEDEC id", 0xC84017) == "0xc84017"
     assert figure("free heap", 287_412.0, "B") == "287412"
     assert figure("decode", 17.2938, "tok/s") == "17.29"
-    assert figure("broken", float("nan")) == "nan"
+    assert figure("decode", 39281.7, "tok/s") == "39282"
+    assert figure("broken", float("nan")) == figure("JEDEC id", float("nan")) == "nan"
+    assert figure("JEDEC id", float("inf")) == "inf"
 
 
 def test_nothing_is_modelled_for_another_chip() -> None:
