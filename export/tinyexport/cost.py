@@ -47,7 +47,7 @@ COUNTED = {
         "linear_q4_0/128x128": 5_769,
         "linear_q8_0/128x128": 5_106,
         "linear_t2/128x128": 3_792,
-        "batch_q4_0/128x128x4": 19_417,
+        "batch_q4_0/128x128x8": 34_985,
         "batch_q4_0/128x128x16": 66_121,
         "act_gelu_tanh/128": 5_245,
         "quant/128": 702,
@@ -88,9 +88,9 @@ CYCLES_PER_WEIGHT = {
     "esp32s3": _REFERENCE | {kind: PIE[f"linear_{kind}/128x128"] / 16_384 * STALLS for kind in ("q4_0", "q8_0", "t2")},
     "ref": _REFERENCE,
 }
-# A batch of n q4_0 vectors, by those of 4 and 16: this once and this for each vector.
-BATCH_PER_TOKEN = (PIE["batch_q4_0/128x128x16"] - PIE["batch_q4_0/128x128x4"]) / 16_384 / 12 * STALLS
-BATCH_UNPACK = PIE["batch_q4_0/128x128x4"] / 16_384 * STALLS - 4 * BATCH_PER_TOKEN
+# A batch of n q4_0 vectors, by those of 8 and 16: this once and this for each vector.
+BATCH_PER_TOKEN = (PIE["batch_q4_0/128x128x16"] - PIE["batch_q4_0/128x128x8"]) / 16_384 / 8 * STALLS
+BATCH_UNPACK = PIE["batch_q4_0/128x128x8"] / 16_384 * STALLS - 8 * BATCH_PER_TOKEN
 
 
 def stream_seconds(

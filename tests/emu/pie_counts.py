@@ -30,10 +30,10 @@ def kernel_counts() -> dict[str, int]:
     """Every kernel on its own."""
     found = {}
     for kind in ("q4_0", "q8_0", "t2"):
-        batch = f"batch_{kind}" if kind != "t2" else "linear_t2"
         for n in COLUMNS:
             found[f"linear_{kind}/{ROWS}x{n}"] = call_count(f"linear_{kind}", ROWS // 8, n, 1)
             for b in BATCHES:
+                batch = "linear_t2" if kind == "t2" else "four_q4_0" if (kind, b) == ("q4_0", 4) else f"batch_{kind}"
                 found[f"{batch}/{ROWS}x{n}x{b}"] = call_count(batch, ROWS // 8, n, b)
         for n in HEAD_SLICES:
             found[f"linear_{kind}/{ROWS}x{n}"] = call_count(f"linear_{kind}", ROWS // 8, n, 1)

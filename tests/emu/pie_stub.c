@@ -53,13 +53,17 @@ static void single(const tlm_k_s3_linear *a, size_t scratch)
     blocks(a, scratch);
 }
 
+static void several(const tlm_k_s3_linear *a, size_t scratch)
+{
+    need(a->np >= 48, "columns");
+    need(at(a->y, 16) && a->y_stride % 16u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
+    blocks(a, scratch);
+}
+
 static void batch(const tlm_k_s3_linear *a, size_t more)
 {
-    const uint32_t nb = (a->np + 31u) / 32u;
-    need(a->np >= 48, "columns");
     need(a->batch % 2u == 0 && a->batch >= 4 && a->batch <= 16, "batch");
-    need(at(a->y, 16) && a->y_stride % 16u == 0 && a->code_stride % 16u == 0 && at(a->scratch, 16), "strides");
-    blocks(a, nb * (4u * a->batch + 32u) + more);
+    several(a, ((a->np + 31u) / 32u) * (4u * a->batch + 32u) + more);
 }
 
 void tlm_k_s3_linear_q4_0(const tlm_k_s3_linear *a)
@@ -74,6 +78,14 @@ void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *a)
     CALLED("linear_q8_0", a->n_tiles, a->np, a->batch);
     single(a, 4u * ((a->np + 31u) / 32u));
     linear(a, tlm_k_ref_linear_q8_0);
+}
+
+void tlm_k_s3_four_q4_0(const tlm_k_s3_linear *a)
+{
+    CALLED("four_q4_0", a->n_tiles, a->np, a->batch);
+    need(a->batch == 4, "four");
+    several(a, 80u * ((a->np + 31u) / 32u));
+    linear(a, tlm_k_ref_linear_q4_0);
 }
 
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *a)

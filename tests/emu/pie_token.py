@@ -84,7 +84,7 @@ def model(keys: bool = False) -> bytes:
 @cache
 def call_count(name: str, a: int, b: int, c: int) -> int:
     """Instructions of one call; arguments as pie_stub.c lists them."""
-    if name.startswith(("linear_", "batch_")):
+    if name.startswith(("linear_", "four_", "batch_")):
         if a > 2:  # every tile after the first takes the same
             first, second = call_count(name, 1, b, c), call_count(name, 2, b, c)
             return first + (a - 1) * (second - first)

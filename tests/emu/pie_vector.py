@@ -224,6 +224,19 @@ def _wur_accx_1(m: Machine, t: int) -> Step:
     return step
 
 
+@op("ee.ld.accx.ip", f"a {STEP_64}")
+def _ld_accx(m: Machine, s: int, by: int) -> Step:
+    """ACCX = the low 40 bits of 8 bytes of memory."""
+    load, move = _loader(m, s, 8), _mover(m, s, by, False)
+
+    def step() -> None:
+        low = int.from_bytes(load()[:5], "little")
+        m.accx = low - (1 << 40) if low >> 39 else low
+        move()
+
+    return step
+
+
 @op("ee.srs.accx", "a a i0:1:1")
 def _srs_accx(m: Machine, u: int, s: int, sel: int) -> Step:
     """ACCX = ACCX >> AR[s][5:0], kept; AR[u] = that, saturated to 32 bits signed (sel 0) or unsigned (sel 1)."""

@@ -61,7 +61,7 @@ def test_linear_slots_equal_the_reference(library: ctypes.CDLL, kind: str) -> No
     rng = np.random.default_rng(1)
     for trial in range(40):
         rows, batch = int(rng.integers(1, 60)), int(rng.integers(1, 17))
-        n = int(rng.choice([16, 32, 48, 128, 172, 272, 512, 848]))
+        n = int(rng.choice([16, 32, 48, 128, 172, 272, 512, 848, 1472, 1504]))
         case = make_case(kind, rows, n, batch, trial)
         first = int(rng.integers(0, case.n_tiles))
         tiles = (first, int(rng.integers(first, case.n_tiles)) + 1)

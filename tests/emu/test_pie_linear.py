@@ -52,6 +52,14 @@ def test_batches_equal_the_reference(reference: ctypes.CDLL, kind: str, extreme:
         assert same(found[:, :rows], case.reference(reference)), (rows, n, case.batch)
 
 
+@pytest.mark.parametrize("extreme", ["", "mix", "one sign"])
+def test_fours_equal_the_reference(reference: ctypes.CDLL, extreme: str) -> None:
+    for rows, n in zip((*ROWS, 9), (*COLUMNS, 1472), strict=True):
+        case = make_case("q4_0", rows, n, 4, rows + n, extreme)
+        found, _ = run_linear("four_q4_0", case, slice(0, 4))
+        assert same(found[:, :rows], case.reference(reference)), (rows, n)
+
+
 def test_t2_batches_equal_the_reference(reference: ctypes.CDLL) -> None:
     for batch in (2, 3, 7, 16):
         case = make_case("t2", 8 + batch, 48 + 16 * batch, batch, batch)

@@ -111,6 +111,11 @@ def test_accx_moves() -> None:
     probe = Probe(accx=-2).step("rur.accx_0 a5; rur.accx_1 a6; ee.zero.accx")
     assert (probe.a[5], probe.a[6], probe.accx) == (0xFFFFFFFE, 0xFF, 0)
     assert Probe(accx=-1).step("wur.accx_0 a2; wur.accx_1 a3", 5, 0x180).accx == 5 - 2**39
+    memory = [(0, 0x0706050403020100 & (2**40 - 1), 8), (12, 0x0C0B0A0908, -1024), (132, 0x8483828180 - 2**40, 1016)]
+    for offset, value, step in memory:
+        probe = Probe(accx=-1)
+        probe.step(f"mov a5, a2; ee.ld.accx.ip a5, {step}", probe.at + offset)
+        assert (probe.accx, probe.a[5]) == (value, probe.at + offset + step), offset
     probe = Probe(accx=0x12345678).step("ee.srs.accx a5, a2, 0", 8)
     assert (probe.a[5], probe.accx) == (0x123456, 0x123456)
     probe = Probe(accx=-(2**38)).step("ee.srs.accx a5, a2, 0", 2)

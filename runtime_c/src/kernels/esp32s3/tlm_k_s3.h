@@ -4,8 +4,8 @@
 
 #include "tlm_kernels.h"
 
-/* Whole tiles of a linear layer against one vector (linear) or 4, 6, ... or 16 (batch; t2: any number). Strides are in
- * bytes. tlm_k_s3_asm.h repeats the offsets. */
+/* Whole tiles of a linear layer against one vector (linear; t2: any number), 4 (four), or 4, 6, ... or 16 (batch). Strides
+ * are in bytes. tlm_k_s3_asm.h repeats the offsets. */
 typedef struct tlm_k_s3_linear {
     const void *tiles;
     const int8_t *codes;
@@ -21,6 +21,7 @@ typedef struct tlm_k_s3_linear {
 void tlm_k_s3_linear_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_linear_q8_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_linear_t2(const tlm_k_s3_linear *args);
+void tlm_k_s3_four_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q4_0(const tlm_k_s3_linear *args);
 void tlm_k_s3_batch_q8_0(const tlm_k_s3_linear *args);
 

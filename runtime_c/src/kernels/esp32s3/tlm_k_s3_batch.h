@@ -4,10 +4,8 @@
  * ([half tile][block][4]), a7 stride of the results, a8 from a vector's codes to the second vector's, a9 the sum, a10 to the
  * next two vectors, a11 to the next block of the first vector, a15 pairs left; f0-f3 results of the first vector, f4-f7 of
  * the second, f8-f11 weight scales, f12, f13 input scales, f14 their product, f15 a term.
- *
- * What follows a sum waits for nothing: its conversion and products stand between the integer products of the next sum.
  */
-#include "tlm_k_s3_asm.h"
+#include "tlm_k_s3_terms.h"
 
     .set FRAME, 64 + FRAME_TOP
     .set AT_TABLE, 0            /* of the tile's weight scales */
@@ -23,33 +21,6 @@
     .set AT_NP, 40
     .set AT_CODES, 44
     .set AT_W, 48
-
-/* The sum of row `ws` to a9; the product of its scales. */
-    .macro READ ws, as
-    mul.s f14, \ws, \as
-    rur.accx_0 a9
-    .endm
-
-/* The three steps from a sum to its result, spread over what comes next: acc = acc + (float)S * (ws*as), without acc in the
- * first block. */
-    .macro TERM
-    float.s f15, a9, 0
-    .endm
-
-    .macro SCALE acc, first
-    .if \first
-    mul.s \acc, f15, f14
-    .else
-    mul.s f15, f15, f14
-    .endif
-    .endm
-
-    .macro SUM acc, first
-    .if \first
-    .else
-    add.s \acc, \acc, f15
-    .endif
-    .endm
 
     .macro BLOCK_SCALES
     ee.ldf.128.ip f11, f10, f9, f8, a6, 16

@@ -8,17 +8,17 @@
 #include "tlm_math.h"
 
 /* Stack bytes of a call; it bounds the columns (14,720 for one vector) and the vectors of a pass (q4_0: 16 up to 512 columns,
- * 8 up to 576, 4 up to 640). Results do not depend on it. */
+ * 8 up to 576, 4 up to 1,472). Results do not depend on it. */
 #ifndef TLM_K_S3_SCRATCH
 #define TLM_K_S3_SCRATCH 3680u
 #endif
 
-enum { ROWS = 8, QUAD = 4, BATCH_PAD = 96, SCALE_TABLE = 32 };
+enum { ROWS = 8, QUAD = 4, BATCH_PAD = 96, SCALE_TABLE = 32, FOUR_BLOCK = 80 };
 
 typedef void kernel_fn(const tlm_k_s3_linear *args);
 
 typedef struct forms {
-    kernel_fn *single, *batch;
+    kernel_fn *single, *four, *batch; /* four: may be NULL */
     tlm_linear_fn *ref;
     size_t tile_bytes;
     uint32_t unpacked; /* bytes of a block of four rows that `batch` keeps */
@@ -80,8 +80,11 @@ static uint32_t vectors_of_pass(const forms *f, uint32_t blocks, uint32_t left)
     const uint32_t a_block = (TLM_K_S3_SCRATCH - BATCH_PAD) / blocks, fixed = SCALE_TABLE + f->unpacked;
     const uint32_t room = a_block > fixed ? (a_block - fixed) / (uint32_t)sizeof(float) : 0u;
     const uint32_t count = tlm_min_u32(tlm_min_u32(room, left), TLM_MAX_BATCH) & ~1u;
-    if (count < QUAD || blocks < 2u) {
+    if (blocks < 2u) {
         return 0;
+    }
+    if (count < QUAD) {
+        return f->four != NULL && left >= QUAD && blocks <= TLM_K_S3_SCRATCH / FOUR_BLOCK ? QUAD : 0u;
     }
     return count > QUAD && left - count >= 2u && left - count < QUAD ? count - 2u : count;
 }
@@ -96,7 +99,7 @@ static void tiles(const forms *f, tlm_k_s3_linear *args, const tlm_input *in, fl
     while (fits && (count = vectors_of_pass(f, blocks, in->batch - b)) != 0) {
         take_vectors(args, in, b, count);
         args->y = y + (size_t)b * y_stride;
-        f->batch(args);
+        (count == QUAD && f->four != NULL ? f->four : f->batch)(args);
         b += count;
     }
     for (; b < in->batch; b++) {
@@ -162,7 +165,7 @@ void tlm_k_s3_q4_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uin
                    uint32_t y_stride)
 {
     const uint32_t np = tlm_padded(w->cols);
-    const forms f = {tlm_k_s3_linear_q4_0, tlm_k_s3_batch_q4_0, tlm_k_ref_linear_q4_0,
+    const forms f = {tlm_k_s3_linear_q4_0, tlm_k_s3_four_q4_0, tlm_k_s3_batch_q4_0, tlm_k_ref_linear_q4_0,
                      (size_t)blocks_of(np) * 16u + (size_t)np * 4u, 128};
     linear(&f, w, in, tile0, tile1, y, y_stride);
 }
@@ -171,7 +174,7 @@ void tlm_k_s3_q8_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uin
                    uint32_t y_stride)
 {
     const uint32_t np = tlm_padded(w->cols);
-    const forms f = {tlm_k_s3_linear_q8_0, tlm_k_s3_batch_q8_0, tlm_k_ref_linear_q8_0,
+    const forms f = {tlm_k_s3_linear_q8_0, NULL, tlm_k_s3_batch_q8_0, tlm_k_ref_linear_q8_0,
                      (size_t)blocks_of(np) * 16u + (size_t)np * 8u, 0};
     linear(&f, w, in, tile0, tile1, y, y_stride);
 }
@@ -193,7 +196,7 @@ void tlm_k_s3_t2(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint3
     args.code_stride = in->code_stride;
     args.block_stride = in->block_stride * (uint32_t)sizeof(float);
     args.scale = w->scale;
-    const forms f = {tlm_k_s3_linear_t2, NULL, tlm_k_ref_linear_t2, (size_t)args.np * 2u, 0};
+    const forms f = {tlm_k_s3_linear_t2, NULL, NULL, tlm_k_ref_linear_t2, (size_t)args.np * 2u, 0};
     if (!aligned(y, 16) || (in->batch > 1u && y_stride % 4u != 0) || in->batch > TLM_MAX_BATCH) {
         f.ref(w, in, tile0, tile1, y, y_stride);
         return;
