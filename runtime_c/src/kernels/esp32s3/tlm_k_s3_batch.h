@@ -63,10 +63,11 @@
     j .Lstore
     .endm
 
-/* a5 back to the first pair's scales; a9 = 0 after the tile's second half. */
+/* The tile's second half, with a5 back at the first pair's scales. */
     .macro MORE_ROWS
     l32i a5, a1, AT_INPUT_SCALES
     sub a9, a5, a6
+    bnez a9, .Lrows
     .endm
 
 /* The f16 scales of the tile at a3 to the table; a3 then stands at the codes, a5 at the first pair's scales. q0-q2; SAR is 3. */

@@ -198,12 +198,7 @@ tlm_k_s3_batch_q4_0:
     FETCH
     ROWS_BY_PAIRS
     MORE_ROWS
-    bnez a9, .Lrows
     l32i a3, a1, AT_W
-    l32i a9, a1, AT_TILES
-    addi a9, a9, -1
-    s32i a9, a1, AT_TILES
-    bnez a9, .Ltile
-    retw.n
+    MORE_TILES
     HALF_WAY
     .size tlm_k_s3_batch_q4_0, . - tlm_k_s3_batch_q4_0

@@ -173,11 +173,6 @@ tlm_k_s3_batch_q8_0:
     sub a3, a3, a13             /* a3 stood at the second row */
     addi a3, a3, 16
     MORE_ROWS
-    bnez a9, .Lrows
-    l32i a9, a1, AT_TILES
-    addi a9, a9, -1
-    s32i a9, a1, AT_TILES
-    bnez a9, .Ltile
-    retw.n
+    MORE_TILES
     HALF_WAY
     .size tlm_k_s3_batch_q8_0, . - tlm_k_s3_batch_q8_0

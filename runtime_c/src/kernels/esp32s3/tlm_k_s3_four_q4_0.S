@@ -350,11 +350,7 @@ tlm_k_s3_four_q4_0:
     add a5, a5, a14
     j .Lrows
 .Ltile_done:
-    l32i a9, a1, AT_TILES
-    addi a9, a9, -1
-    s32i a9, a1, AT_TILES
-    bnez a9, .Ltile
-    retw.n
+    MORE_TILES
 .Llow_half:
     HALF_BLOCK low=1
     j .Leven

@@ -1,4 +1,5 @@
-/* What becomes of a sum in the kernels of several vectors (assembler only): f14 the product of its scales, f15 a term.
+/* What the kernels of several vectors share (assembler only): what becomes of a sum, f14 the product of its scales and f15 a
+ * term; the walk over the tiles.
  *
  * What follows a sum waits for nothing: its conversion and products stand between the integer products of the next sum.
  */
@@ -29,4 +30,13 @@
     .else
     add.s \acc, \acc, f15
     .endif
+    .endm
+
+/* The next tile, or the end. */
+    .macro MORE_TILES
+    l32i a9, a1, AT_TILES
+    addi a9, a9, -1
+    s32i a9, a1, AT_TILES
+    bnez a9, .Ltile
+    retw.n
     .endm
