@@ -134,7 +134,8 @@ def _fitted_keys(content: BlobContent, kv_type: str) -> FittedKeys:
         return [x.n_kv_heads for i, x in enumerate(spec.layers) if layer_name(i, part) in content.tensors]
 
     centred, fed = heads("k_range"), heads("k_feedback") if kv_type.startswith("i4") else []
-    by_fours = sum(n for n in fed if n % 4 == 0 and head_dim in FED_DIMS)
+    groups = parse_kv(kv_type).groups
+    by_fours = sum(n for n in fed if n % (4 * groups) == 0 and head_dim in FED_DIMS)
     return FittedKeys(
         centred=sum(centred) * head_dim,
         scaled=len(centred) * spec.n_heads * head_dim,

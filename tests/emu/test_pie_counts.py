@@ -67,5 +67,5 @@ def test_finer_scales_take_what_the_plan_takes(groups: int) -> None:
     """What a decoded token takes more than with one scale a position."""
     need(TARGET)
     one, finer = (measure(kind)["decode at 40"].total for kind in ("i4", f"i4/{groups}"))
-    of_plan = [extras(128, 8, 16, 512, 14_019, 40, 1, n).attention / STALLS for n in (1, groups)]
+    of_plan = [extras(128, 8, 16, 512, 14_019, 40, 1, groups=n).attention / STALLS for n in (1, groups)]
     assert finer - one == pytest.approx(of_plan[1] - of_plan[0], rel=0.05)

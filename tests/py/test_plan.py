@@ -82,7 +82,7 @@ def test_tinytalk_on_the_cardputer(tinytalk: bytes) -> None:
 
 
 def test_fitted_keys_are_in_the_plan(tinytalk: bytes) -> None:
-    """Centred keys for every cache, fed ones for int4's alone."""
+    """Centred keys for every cache, fed ones for int4's alone; groups of fewer than four heads go to the reference."""
     content, board = reader.read(tinytalk), plan.find_board("cardputer")
     dims, ones = content.spec.n_heads * content.spec.head_dim, np.ones((content.spec.head_dim, 128), np.float32)
     centred = {layer_name(i, "k_range"): quantise("f32", ones[:2]) for i in range(len(content.spec.layers))}
@@ -98,6 +98,8 @@ def test_fitted_keys_are_in_the_plan(tinytalk: bytes) -> None:
         keys = FittedKeys(8 * dims, 8 * dims, 8 * dims if kv == "i4" else 0)
         cost = extras(dims, 8, 16, 512, content.spec.vocab, 0, 1, keys)
         assert with_both - plain == pytest.approx(cost.keys / CPU_HZ * 1e3, rel=1e-3)
+    one, four, eight = (rest_ms(centred | fed, kv) for kv in ("i4", "i4/4", "i4/8"))
+    assert one == four < eight
 
 
 def test_more_is_asked_than_there_is(tinytalk: bytes) -> None:
