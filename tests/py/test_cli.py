@@ -260,6 +260,16 @@ def test_a_folder_for_the_output_is_asked_for_first(tmp_path: Path, command: str
     assert done.returncode == 2 and "there is no folder" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["quantize", "gguf"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_no_file_of_the_checkpoint_is_overwritten(tmp_path: Path, command: str, name: str) -> None:
+    """With the folder as the checkpoint, its weights were taken for any other file."""
+    copy = tmp_path / "model"
+    shutil.copytree(EXAMPLE, copy)
+    refused(tinyexport(command, copy, "-o", copy / name), f"would overwrite {name}")
+    assert (copy / name).read_bytes() == (EXAMPLE / name).read_bytes()
+
+
 def test_an_error_in_a_reply_begins_a_line(blob: Path) -> None:
     done = tinyexport(
         "run", blob, "Once", "--temp", "1", "--repeat-penalty", "1e38", "--repeat-window", "99", "-n", "99"

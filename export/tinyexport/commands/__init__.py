@@ -14,7 +14,7 @@ import click
 
 from ..archs import ArchOptions
 from ..blob.schema import MAGIC
-from ..errors import BlobError, TinyError
+from ..errors import BlobError, ConfigError, TinyError
 from ..kv import parse_kv
 from ..pipeline import SourceOptions
 from ..printable import printable
@@ -37,6 +37,7 @@ class KvType(click.ParamType):
 
 KV_HELP = "KV cache: f32, f16, i8, i4; i8 and i4 with N scales a position as i4/N."
 kv_option = click.option("--kv", type=KvType(), default="i8", show_default=True, help=KV_HELP)
+SOURCE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".json", ".model")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 blob_argument = click.argument("blob", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -110,6 +111,14 @@ def make_source(checkpoint: str, values: dict[str, Any]) -> SourceOptions:
         names=values.pop("names"),
     )
     return SourceOptions(checkpoint, values.pop("config"), values.pop("tokenizer"), arch)
+
+
+def spare_source(checkpoint: str, out: Path, what: str) -> None:
+    """ConfigError when `out` would take the place of the checkpoint, or of a file that belongs to one."""
+    given, target = Path(checkpoint).resolve(), out.resolve()
+    folder = given if given.is_dir() else given.parent
+    if target == given or (target.parent == folder and target.suffix in SOURCE_SUFFIXES and target.exists()):
+        raise ConfigError(f"the {what} would overwrite {out.name} of the checkpoint", "name another file with -o")
 
 
 def is_blob(path: Path) -> bool:

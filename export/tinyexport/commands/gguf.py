@@ -12,7 +12,7 @@ from .. import gguf_out, gguf_vocab, pipeline
 from ..blob import reader
 from ..errors import ConfigError
 from ..spec import ModelSpec
-from . import OutputFile, is_blob, make_source, read_blob, source_options
+from . import OutputFile, is_blob, make_source, read_blob, source_options, spare_source
 
 _Model = tuple[ModelSpec, dict[str, np.ndarray], gguf_vocab.GGUFVocab, str]
 
@@ -41,8 +41,7 @@ def gguf(path: str, out: Path, kind: str, **values: Any) -> None:
     """Write PATH (a blob or a checkpoint of the Llama family) as GGUF for llama.cpp."""
     file = Path(path)
     source = make_source(path, values)
-    if file.exists() and out.resolve() == file.resolve():
-        raise ConfigError("the GGUF would overwrite its source", "name another file with -o")
+    spare_source(path, out, "GGUF")
     spec, tensors, vocab, name = _from_blob(file) if is_blob(file) else _from_checkpoint(source)
     gguf_out.write(spec, tensors, vocab, out, kind=kind, name=name)
     click.echo(f"{out}: {out.stat().st_size:,} B")

@@ -9,10 +9,10 @@ import click
 
 from .. import pipeline
 from ..blob import writer
-from ..errors import ConfigError, RuntimeFault
+from ..errors import RuntimeFault
 from ..plan import fits_nowhere
 from ..printable import printable
-from . import OutputFile, human_bytes, make_source, print_json, progress, source_options, warn
+from . import OutputFile, human_bytes, make_source, print_json, progress, source_options, spare_source, warn
 from .inspect import size_breakdown
 
 PRESETS = {
@@ -94,11 +94,10 @@ def quantize(
     if probe is not None:
         _probe(source, probe, as_json)
         return
+    target = out or pipeline.default_output(checkpoint, chosen[0])
+    spare_source(checkpoint, target, "blob")
     options = pipeline.QuantizeOptions(preset=chosen[0], **values)
     result = pipeline.quantize(source, options, progress)
-    target = out or pipeline.default_output(checkpoint, chosen[0])
-    if target.resolve() == Path(checkpoint).resolve():
-        raise ConfigError("the blob would overwrite its checkpoint", "name another file with -o")
     writer.write(target, result.data)
     warn(_with_plan(result))
     _report(result, target, as_json)
