@@ -47,6 +47,16 @@ static bool reopens(const app_t *app, uint32_t mask)
            app->model_state != PROTO_MODEL_STATE_NONE;
 }
 
+/* Stores the settings after a change of those in `mask`. */
+static uint16_t keep_settings(app_t *app, uint32_t mask)
+{
+    app->settings_stored = settings_save(&app->settings_store, &app->settings);
+    if (reopens(app, mask))
+        models_load(app);
+    app_status_changed(app);
+    return app->settings_stored || app->settings_store.flash == NULL ? PROTO_ERROR_NONE : PROTO_ERROR_SETTINGS_STORE;
+}
+
 uint16_t app_settings_set(app_t *app, const proto_settings *values, uint32_t mask)
 {
     if (!settings_valid(values, mask))
@@ -58,19 +68,13 @@ uint16_t app_settings_set(app_t *app, const proto_settings *values, uint32_t mas
     app->settings.mask |= mask;
     if ((mask & PROTO_SETTINGS_FIELD_KV_TYPE) != 0 && values->kv_type == PROTO_AUTO)
         app->settings.mask &= ~(uint32_t)PROTO_SETTINGS_FIELD_KV_TYPE;
-    app->settings_stored = settings_save(&app->settings_store, &app->settings);
-    if (reopens(app, mask))
-        models_load(app);
-    app_status_changed(app);
-    return app->settings_stored || app->settings_store.flash == NULL ? PROTO_ERROR_NONE : PROTO_ERROR_SETTINGS_STORE;
+    return keep_settings(app, mask);
 }
 
-void app_settings_forget(app_t *app, uint32_t mask)
+uint16_t app_settings_forget(app_t *app, uint32_t mask)
 {
     app->settings.mask &= ~mask;
-    app->settings_stored = settings_save(&app->settings_store, &app->settings);
-    if (reopens(app, mask))
-        models_load(app);
+    return keep_settings(app, mask);
 }
 
 void app_sampling(const proto_settings *from, uint64_t seed, tlm_sampling *to)

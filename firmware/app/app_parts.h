@@ -8,7 +8,7 @@
 bool app_busy(const app_t *app); /* a reply, a resend or a task is under way */
 void app_status_changed(app_t *app);
 uint16_t app_generate(app_t *app, app_origin origin, const chat_request *request, uint32_t *detail);
-void app_settings_forget(app_t *app, uint32_t mask);
+uint16_t app_settings_forget(app_t *app, uint32_t mask);
 void app_sampling(const proto_settings *from, uint64_t seed, tlm_sampling *to);
 uint16_t app_typed(app_t *app, const char *text, size_t bytes); /* a line of the terminal */
 void app_tell(app_t *app, chat_event event); /* whoever wants to know */

@@ -207,8 +207,7 @@ static uint16_t do_settings_set(app_t *app, const proto_header *to, const proto_
 static uint16_t do_settings_forget(app_t *app, const proto_header *to, const proto_request *m, uint32_t *detail)
 {
     (void)detail;
-    app_settings_forget(app, m->settings_forget.mask);
-    return send_settings(app, to, PROTO_ERROR_NONE);
+    return send_settings(app, to, app_settings_forget(app, m->settings_forget.mask));
 }
 
 static uint16_t do_slot(app_t *app, const proto_header *to, const proto_request *m, uint32_t *detail)
