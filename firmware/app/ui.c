@@ -149,10 +149,25 @@ static void on_done(void *ctx, uint8_t reason)
         ui_note(u, "(the reply failed)");
 }
 
+/* As the settings say, whoever changed them. */
+static void show_brightness(ui *u)
+{
+    proto_settings s;
+    if (u->app == NULL || u->screen->brightness == NULL)
+        return;
+    app_settings(u->app, &s);
+    if (u->lit && s.brightness == u->brightness)
+        return;
+    u->lit = true;
+    u->brightness = s.brightness;
+    u->screen->brightness(u->screen->ctx, s.brightness);
+}
+
 static void on_status(void *ctx, const ui_status *status)
 {
     ui *u = ctx;
     u->status = *status;
+    show_brightness(u);
 }
 
 void ui_note(ui *u, const char *text)
@@ -243,11 +258,8 @@ void ui_init(ui *u, const ui_screen *screen)
 
 void ui_attach(ui *u, app_t *app)
 {
-    proto_settings settings;
     u->app = app;
-    app_settings(app, &settings);
-    if (u->screen->brightness != NULL)
-        u->screen->brightness(u->screen->ctx, settings.brightness);
+    show_brightness(u);
     if (u->status.error != PROTO_ERROR_NONE)
         ui_note(u, proto_error_text(u->status.error));
     ui_note(u, "Type and press ok. Tab: settings, models, about. fn with ; and . scrolls.");

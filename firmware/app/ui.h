@@ -45,7 +45,8 @@ typedef struct ui {
     install install;
     char shown[UI_ROWS][UI_COLS];
     uint8_t colours[UI_ROWS];
-    bool drawn;
+    bool drawn, lit; /* lit: `brightness` is what the screen has */
+    uint8_t brightness;
 } ui;
 
 void ui_init(ui *u, const ui_screen *screen); /* hooks are ready after it */

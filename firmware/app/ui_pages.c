@@ -102,8 +102,6 @@ static void change(ui *u, bool more)
     case ROW_BRIGHTNESS:
         s.brightness = (uint8_t)(more ? (s.brightness < 90 ? s.brightness + 10 : 100) : s.brightness > 20 ? s.brightness - 10 : 10);
         mask = PROTO_SETTINGS_FIELD_BRIGHTNESS;
-        if (u->screen->brightness != NULL)
-            u->screen->brightness(u->screen->ctx, s.brightness);
         break;
     default:
         return;

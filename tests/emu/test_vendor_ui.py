@@ -39,6 +39,7 @@ def library() -> c.CDLL:
     lib.probe_run.argtypes, lib.probe_run.restype = [c.c_void_p, c.c_uint32], c.c_uint32
     lib.probe_row.argtypes, lib.probe_row.restype = [c.c_void_p, c.c_uint8, c.c_void_p], c.c_void_p
     lib.probe_value.argtypes, lib.probe_value.restype = [c.c_void_p, c.c_uint8], c.c_uint32
+    lib.probe_light.argtypes = [c.c_void_p, c.c_uint8]
     lib.probe_free.argtypes = [c.c_void_p]
     lib.ui_ascii.argtypes, lib.ui_ascii.restype = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p], c.c_size_t
     lib.ui_keys_next.argtypes, lib.ui_keys_next.restype = [c.c_void_p, c.c_uint64, c.c_uint64], c.c_uint8
@@ -221,6 +222,13 @@ def screen() -> Iterator[Screen]:
     made = Screen(models.tinybuddy())
     yield made
     made.lib.probe_free(made.handle)
+
+
+def test_brightness_set_by_a_host_is_seen_at_once(screen: Screen) -> None:
+    """The screen took it at the next boot only."""
+    assert screen.value(BRIGHTNESS) == 80
+    assert screen.lib.probe_light(screen.handle, 30) == 0 and screen.value(BRIGHTNESS) == 30
+    assert screen.lib.probe_light(screen.handle, 101) != 0 and screen.value(BRIGHTNESS) == 30
 
 
 def test_a_typed_line_is_answered(screen: Screen) -> None:

@@ -157,6 +157,16 @@ uint32_t probe_value(probe *p, uint8_t which)
     return values[which];
 }
 
+/* As a host does it. */
+uint16_t probe_light(probe *p, uint8_t percent);
+uint16_t probe_light(probe *p, uint8_t percent)
+{
+    proto_settings s;
+    memset(&s, 0, sizeof s);
+    s.brightness = percent;
+    return app_settings_set(&p->app, &s, PROTO_SETTINGS_FIELD_BRIGHTNESS);
+}
+
 void probe_free(probe *p);
 void probe_free(probe *p)
 {
