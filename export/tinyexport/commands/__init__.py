@@ -117,7 +117,8 @@ def spare_source(checkpoint: str, out: Path, what: str) -> None:
     """ConfigError when `out` would take the place of the checkpoint, or of a file that belongs to one."""
     given, target = Path(checkpoint).resolve(), out.resolve()
     folder = given if given.is_dir() else given.parent
-    if target == given or (target.parent == folder and target.suffix in SOURCE_SUFFIXES and target.exists()):
+    beside = target.parent == folder and target.suffix in SOURCE_SUFFIXES and target.exists()
+    if target == given or (beside and not is_blob(target)):
         raise ConfigError(f"the {what} would overwrite {out.name} of the checkpoint", "name another file with -o")
 
 
