@@ -27,6 +27,7 @@ from .spec import Checkpoint, Fact, ModelSpec, tensor_names
 
 HELD_BACK = 20_000  # characters of a pruning text that judge the pruned model
 HASH_DIGITS = 32  # of the sha256 of each source file: 128 bits tell files apart
+OWN = Path("own")  # as a text to learn from: what the model writes itself
 MAX_TERNARY_LOSS = 0.25  # nat a token that three levels may cost
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -66,6 +67,16 @@ class QuantizeOptions:
     licence: str | None = None
     name: str | None = None
     confidence: str | None = None
+
+    @property
+    def head_learns_from(self) -> Path | None:
+        """The text of a certified head."""
+        return (self.head_text or OWN) if self.head == "certified" else None
+
+    @property
+    def own_text(self) -> bool:
+        """Whether the model writes a text to learn from."""
+        return OWN in (self.calibrate, self.kv_smooth, self.head_learns_from)
 
 
 @dataclass
@@ -236,33 +247,47 @@ def make_content(source: Source, options: QuantizeOptions, progress: Progress = 
     """Quantise a loaded source into the content of a blob."""
     checkpoint = source.checkpoint
     policy = make_policy(options.preset, options.embed, options.types, options.keep_f32)
-    tensors = quantise(checkpoint, policy, progress)
-    if options.calibrate is not None:
-        from . import calibrate
-
-        tensors = calibrate.improve(checkpoint, source.tokenizer, tensors, read_text(options.calibrate), progress)
-    if options.kv_smooth is not None:
-        from . import calibrate
-
-        tensors = calibrate.smooth_kv(checkpoint, source.tokenizer, tensors, read_text(options.kv_smooth))
-    spec, head = checkpoint.spec, None
-    if options.head == "certified" and options.head_text is not None:
-        from . import calibrate
-
-        head = calibrate.certify_head(checkpoint, source.tokenizer, tensors, read_text(options.head_text))
-        spec = dataclasses.replace(spec, tied=False)
-        tensors = {name: t for name, t in tensors.items() if name not in ("head", "head_bias")}
     content = BlobContent(
-        spec=spec,
-        tensors=tensors,
+        spec=checkpoint.spec,
+        tensors=quantise(checkpoint, policy, progress),
         tokenizer=source.tokenizer.pack(),
         chat=chat_spec(source.talk, bool(checkpoint.facts["bos"].value), stop_ids(source)),
         info=blob_info(source, policy, options),
-        head=head,
     )
+    if any((options.calibrate, options.kv_smooth, options.head_learns_from)):
+        content = learn(source, content, options, progress)
     if not options.force and untrained_ternary(checkpoint, policy):
         refuse_lossy_ternary(content, checkpoint)
     return content
+
+
+def learn(source: Source, content: BlobContent, options: QuantizeOptions, progress: Progress) -> BlobContent:
+    """What a text can tell: better codes, smoother keys and values, a certified head."""
+    from . import calibrate, own_text
+
+    checkpoint, tensors = source.checkpoint, content.tensors
+    written: list[np.ndarray] = []  # once, by the model as it would be without all this
+
+    def ids(text: Path) -> np.ndarray:
+        if text != OWN:
+            return calibrate.windows(checkpoint, source.tokenizer, read_text(text))
+        if not written:
+            written.append(own_text.write(writer.build(content), progress))
+        return written[0]
+
+    if options.calibrate is not None:
+        tensors = calibrate.improve(checkpoint, tensors, ids(options.calibrate), progress)
+    if options.kv_smooth is not None:
+        tensors = calibrate.smooth_kv(checkpoint, tensors, ids(options.kv_smooth))
+    if options.head_learns_from is None:
+        return dataclasses.replace(content, tensors=tensors)
+    head = calibrate.certify_head(checkpoint, tensors, ids(options.head_learns_from))
+    return dataclasses.replace(
+        content,
+        spec=dataclasses.replace(content.spec, tied=False),
+        tensors={name: t for name, t in tensors.items() if name not in ("head", "head_bias")},
+        head=head,
+    )
 
 
 def refuse_lossy_ternary(content: BlobContent, checkpoint: Checkpoint) -> None:

@@ -33,42 +33,36 @@ EMBED_SHARE = 0.3  # of the mean second moment: what a tied table owes to its us
 
 
 def improve(
-    checkpoint: Checkpoint,
-    tokenizer: tok.Tokenizer,
-    tensors: Mapping[str, QTensor],
-    text: str,
-    progress: Progress,
+    checkpoint: Checkpoint, tensors: Mapping[str, QTensor], ids: np.ndarray, progress: Progress
 ) -> dict[str, QTensor]:
-    """`tensors` with every q4_0 matrix rounded anew by what `text` makes of it.
+    """`tensors` with every q4_0 matrix rounded anew by what the tokens `ids` [windows, positions] make of it.
 
-    A matrix that q4_0 holds exactly stays as it is. ConfigError when the text has too few tokens.
+    A matrix that q4_0 holds exactly stays as it is.
     """
-    ids = windows(checkpoint, tokenizer, text)
     return Calibration(checkpoint, dict(tensors), ids).run(progress)
 
 
-def smooth_kv(
-    checkpoint: Checkpoint, tokenizer: tok.Tokenizer, tensors: Mapping[str, QTensor], text: str
-) -> dict[str, QTensor]:
+def smooth_kv(checkpoint: Checkpoint, tensors: Mapping[str, QTensor], ids: np.ndarray) -> dict[str, QTensor]:
     """`tensors` of the same function whose keys and values lose less in a 4-bit cache; see `kv`."""
-    return smooth(checkpoint, tensors, windows(checkpoint, tokenizer, text)[:KV_WINDOWS])
+    return smooth(checkpoint, tensors, ids[:KV_WINDOWS])
 
 
-def certify_head(
-    checkpoint: Checkpoint, tokenizer: tok.Tokenizer, tensors: Mapping[str, QTensor], text: str
-) -> CertifiedHead:
-    """The head of a quantised model in certified form, for hidden states like those of `text`; see `head`."""
+def certify_head(checkpoint: Checkpoint, tensors: Mapping[str, QTensor], ids: np.ndarray) -> CertifiedHead:
+    """The head of a quantised model in certified form, for hidden states like those of `ids`; see `head`."""
     spec = checkpoint.spec
     values = {name: t.dequantise() for name, t in tensors.items()}
     forward = Forward(spec, {name: v[0] if len(v) == 1 else v for name, v in values.items()})
-    states = forward.final(values, windows(checkpoint, tokenizer, text))
+    states = forward.final(values, ids)
     name = "tok_embed" if spec.tied else "head"
     bias = values["head_bias"][0] if "head_bias" in values else np.zeros(spec.vocab, np.float32)
     return certify(Head(checkpoint.tensors[name], bias, tensors[name].kind), states)
 
 
 def windows(checkpoint: Checkpoint, tokenizer: tok.Tokenizer, text: str) -> np.ndarray:
-    """Token ids [windows, positions] of a text, spread over all of it, BOS first where the model wants one."""
+    """Token ids [windows, positions] of a text, spread over all of it, BOS first where the model wants one.
+
+    ConfigError when the text has too few tokens.
+    """
     bos = [tokenizer.bos] if checkpoint.facts["bos"].value and tokenizer.bos is not None else []
     ids = encode(tokenizer, text)
     size = min(WINDOW, checkpoint.spec.context)

@@ -47,20 +47,20 @@ def _preset_flags(command: Any) -> Any:
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="TEXT",
-    help="Choose q4_0 codes by what a text makes of them.",
+    help="Choose q4_0 codes by what a text makes of them; `own`: a text that the model writes.",
 )
 @click.option(
     "--kv-smooth",
     type=click.Path(path_type=Path),
     metavar="TEXT",
-    help="Even out keys and values for a 4-bit KV cache.",
+    help="Even out keys and values for a 4-bit KV cache; `own`: by a text that the model writes.",
 )
 @click.option("--head", type=click.Choice(["plain", "certified"]), help="certified: most of the head stays unread.")
 @click.option(
     "--head-text",
     type=click.Path(path_type=Path),
     metavar="TEXT",
-    help="With --head certified: text like what the model will write.",
+    help="With --head certified: text like what the model will write, by default its own.",
 )
 @click.option("--probe", type=click.Path(path_type=Path), help="Try undecided facts on a text, print the perplexities.")
 @click.option("--name", help="Name of the model, shown by devices.")
@@ -89,8 +89,8 @@ def quantize(
         *(values["types"] or "").split("="),
     ):
         raise click.UsageError("--calibrate is for q4_0")
-    if (values["head"] == "certified") is (values["head_text"] is None):
-        raise click.UsageError("--head certified needs --head-text TEXT, and only it does")
+    if values["head_text"] is not None and values["head"] != "certified":
+        raise click.UsageError("--head-text is for --head certified")
     if probe is not None:
         _probe(source, probe, as_json)
         return
@@ -98,6 +98,8 @@ def quantize(
     spare_source(checkpoint, target, "blob")
     options = pipeline.QuantizeOptions(preset=chosen[0], **values)
     result = pipeline.quantize(source, options, progress)
+    if options.own_text and not as_json:
+        click.echo("learned from a text that the model wrote itself")
     writer.write(target, result.data)
     warn(_with_plan(result))
     _report(result, target, as_json)
