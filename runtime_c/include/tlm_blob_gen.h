@@ -45,8 +45,8 @@ enum {
 };
 
 enum {
-    TLM_FEATURE_CERTIFIED_HEAD = 1,
-    TLM_FEATURE_KNOWN = 1,
+    TLM_FEATURE_CERTIFIED_HEAD = 2,
+    TLM_FEATURE_KNOWN = 2,
 };
 
 enum {
@@ -366,14 +366,16 @@ typedef struct tlm_head_rec {
     uint32_t n_stages; /* 1..MAX_HEAD_STAGES; q4_0 or q8_0, together dim columns, all but the last 16*k */
     uint32_t greedy_bytes; /* 64 * lines that a greedy token read on the text of the export, a mean; 0 = unknown */
     uint32_t top40_bytes; /* likewise for the 40 best tokens */
-    uint32_t reserved[7]; /* zero */
+    float bias_scale; /* bias of a row = code * bias_scale; +0..2^120 */
+    uint32_t reserved[6]; /* zero */
     float norm_scale[6]; /* norm of a row after stage i <= code * norm_scale[i]; +0 past n_stages - 2 */
 } tlm_head_rec;
 TLM_BLOB_CHECK(head_size, sizeof(tlm_head_rec) == 64u);
 TLM_BLOB_CHECK(head_n_stages, offsetof(tlm_head_rec, n_stages) == 0u);
 TLM_BLOB_CHECK(head_greedy_bytes, offsetof(tlm_head_rec, greedy_bytes) == 4u);
 TLM_BLOB_CHECK(head_top40_bytes, offsetof(tlm_head_rec, top40_bytes) == 8u);
-TLM_BLOB_CHECK(head_reserved, offsetof(tlm_head_rec, reserved) == 12u);
+TLM_BLOB_CHECK(head_bias_scale, offsetof(tlm_head_rec, bias_scale) == 12u);
+TLM_BLOB_CHECK(head_reserved, offsetof(tlm_head_rec, reserved) == 16u);
 TLM_BLOB_CHECK(head_norm_scale, offsetof(tlm_head_rec, norm_scale) == 40u);
 
 /* First record of the TOKENIZER section. */

@@ -3,7 +3,7 @@
 #include "tlm_math.h"
 #include "tlm_model.h"
 
-enum { ROWS = 8, SEEN = 4096 };
+enum { ROWS = 8, SEEN = 4096, MAX_BIAS_SCALE_BITS = 0x7b800000 }; /* 2^120: any bias is finite */
 
 static bool fits(const tlm_model *m, uint32_t id, uint32_t rows, uint32_t cols)
 {
@@ -67,9 +67,6 @@ static tlm_err check_arrays(const tlm_model *m, const tlm_head_arrays *a)
     for (uint32_t row = vocab; row < padded; row++) {
         TLM_CHECK(TLM_ERR_FORMAT, a->ids[row] == TLM_NO_TOKEN);
     }
-    for (uint32_t row = 0; row < vocab; row++) {
-        TLM_CHECK(TLM_ERR_WEIGHTS, (a->bias[row] & 0x7c00u) != 0x7c00u);
-    }
     for (uint32_t k = 0; k + 1u < m->head->n_stages; k++) {
         const uint8_t *norms = a->norms + k * a->stride;
         TLM_CHECK(TLM_ERR_FORMAT, zero_between(norms + vocab, norms + a->stride));
@@ -126,6 +123,7 @@ tlm_err tlm_check_head(tlm_model *m)
     TLM_CHECK(TLM_ERR_FORMAT, head->n_stages >= 1u && head->n_stages <= TLM_MAX_HEAD_STAGES &&
                                   head->n_stages + TLM_HEAD_FIXED_TENSORS < m->n_tensors);
     TLM_CHECK(TLM_ERR_FORMAT, zero_between(head->reserved, head->norm_scale));
+    TLM_CHECK(TLM_ERR_FORMAT, tlm_bits(head->bias_scale) <= MAX_BIAS_SCALE_BITS);
     for (uint32_t k = 0; k < TLM_MAX_HEAD_STAGES; k++) {
         const bool used = k + 1u < head->n_stages; /* a finite float >= +0; +0 where it means nothing */
         TLM_CHECK(TLM_ERR_FORMAT, tlm_bits(head->norm_scale[k]) < (used ? TLM_INF_BITS : 1u));

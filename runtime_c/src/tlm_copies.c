@@ -27,7 +27,7 @@ static bool is_linear(const tlm_model *model, uint32_t id)
             return true;
         }
     }
-    return id == model->spec->head;
+    return id == model->spec->head || (model->head != NULL && id >= model->head_tensor);
 }
 
 uint64_t tlm_repack_place(const tlm_model *model, const tlm_kernels *kernels, uint8_t *base)

@@ -16,10 +16,14 @@
 
 #include "tlm_math.h"
 #include "tlm_model.h"
+#include "tlm_session.h"
 
 enum {
     ROWS = 8,           /* a tile of q4_0 or q8_0 */
-    UNDER_ONE_BAR = 256, /* rows between two looks at the bar */
+    UNDER_ONE_BAR = 256, /* rows between two looks at the bar: at most 32 tiles */
+    RUN = 16,            /* tiles in one call of a kernel */
+    PAIR = 2,            /* tiles that a repacked copy may hold in one group: a call begins and ends at pairs */
+    CHEAP = 8,           /* tiles of a repacked copy that cost less to read than to leave out */
     OFFERED = 16,       /* tokens handed to a sink at once */
     DROPPED = 0x7fc0dead /* marks a logit that was left out: a NaN that no operation makes */
 };
@@ -49,10 +53,10 @@ void tlm_head_arrays_of(const tlm_model *m, tlm_head_arrays *out)
     const uint8_t *at = m->section[TLM_SECTION_HEAD] + tlm_round_up(sizeof(tlm_head_rec), TLM_BLOB_ALIGN);
     out->ids = (const void *)at;
     at += tlm_round_up(n * (uint32_t)sizeof(uint32_t), TLM_BLOB_ALIGN);
-    out->bias = (const void *)at;
-    at += tlm_round_up(n * (uint32_t)sizeof(uint16_t), TLM_BLOB_ALIGN);
-    out->norms = at;
     out->stride = tlm_round_up(n, TLM_BLOB_ALIGN);
+    out->bias = (const void *)at;
+    at += out->stride;
+    out->norms = at;
     at += (m->head->n_stages - 1u) * out->stride;
     out->bytes = (size_t)(at - m->section[TLM_SECTION_HEAD]);
 }
@@ -120,7 +124,8 @@ static bool cut(const tlm_batch *batch, search *f, const float *y)
     float *scales = (float *)(void *)(codes + np * 4u);
     for (uint32_t k = 0, col = 0; k < f->n_stages; k++) {
         stage *g = &f->stages[k];
-        g->w = tlm_model_weight(m, stage_tensor(m, k));
+        uint32_t all;
+        g->w = tlm_session_weight(batch->s, stage_tensor(m, k), 0, &all); /* repacked as a whole, or as the blob has it */
         const uint32_t slots = scale_slots(g->w.cols);
         int32_t *sums = (int32_t *)(void *)(scales + slots);
         if (!batch->k->quant_block(y + col, g->w.cols, 0.0f, codes + col, scales, sums)) {
@@ -153,52 +158,93 @@ static tlm_err prepare(const tlm_batch *batch, const tlm_rows *hidden, search *f
     return TLM_OK;
 }
 
-/* ---- one tile ---- */
+/* ---- some tiles ---- */
 
-static void run_stage(const search *f, uint32_t k, uint32_t tile0, uint32_t tile1, float *out, uint32_t row0)
+/* Up to 32 tiles from an even one on: bit t of `live` is set while tile tile0 + t is read on. */
+typedef struct span {
+    uint32_t tile0, tiles, live;
+    float *v; /* sums of the rows of all its tiles, from tile0 on */
+} span;
+
+static uint32_t rows_of(const search *f, uint32_t tile0, uint32_t tile1)
+{
+    return tlm_min_u32(tile1 * ROWS, f->vocab) - tile0 * ROWS;
+}
+
+static uint32_t first_tiles(uint32_t n)
+{
+    return 0xffffffffu >> (32u - n);
+}
+
+/* First of the `tiles` tiles that part `part` has: an even one. */
+static uint32_t share(uint32_t tiles, uint32_t part, uint32_t parts)
+{
+    return tlm_min_u32(tiles, (tiles + 1u) / PAIR * part / parts * PAIR);
+}
+
+static void run_stage(const search *f, uint32_t k, uint32_t tile0, uint32_t tile1, float *out)
 {
     /* By integers: a pointer outside its object may not be formed. */
-    float *y = (float *)((uintptr_t)out - row0 * sizeof(float));
-    f->s->kernels->linear[f->stages[k].w.type](&f->stages[k].w, &f->stages[k].in, tile0, tile1, y, 0);
+    float *y = (float *)((uintptr_t)out - tile0 * ROWS * sizeof(float));
+    const tlm_weight *w = &f->stages[k].w;
+    (w->repacked ? f->s->kernels->linear_repacked : f->s->kernels->linear)[w->type](w, &f->stages[k].in, tile0, tile1, y, 0);
 }
 
-/* Could a row of the tile still reach the bar after stage k? */
-static bool may_reach(const search *f, uint32_t k, const float *v, uint32_t row0, uint32_t n)
+/* The tiles to read for the live ones. */
+static uint32_t tiles_read(const span *s, bool repacked)
 {
-    const uint8_t *norms = f->rows.norms + k * f->rows.stride + row0;
-    const float later = f->stages[k].later * f->s->model->head->norm_scale[k];
-    const float room = tlm_float(tlm_bits(f->centre) & TLM_ABS_MASK);
-    for (uint32_t i = 0; i < n; i++) {
-        const float most = (float)norms[i] * later;
-        const float size = tlm_float(tlm_bits(v[i]) & TLM_ABS_MASK) + most + room;
-        if (!(((v[i] + most) + f->centre) + size * f->loose < f->bar)) {
-            return true;
-        }
+    uint32_t read = repacked ? 0 : s->live;
+    for (uint32_t t = 0; repacked && t < 32u; t += CHEAP) {
+        read |= (s->live >> t & first_tiles(CHEAP)) != 0 ? first_tiles(CHEAP) << t : 0;
     }
-    return false;
+    return read & first_tiles(s->tiles);
 }
 
-/* Logits of a tile whose first stage is in v. false: none of them reaches the bar, and v holds nothing. */
-static bool finish(const search *f, uint32_t tile, float *v)
+/* v + stage k in the live tiles, neighbours in one call of the kernel; then those stay live that may reach the bar. What
+ * a dead one has is of no use to anyone. */
+static void add_stage(const search *f, uint32_t k, span *s)
 {
-    const uint32_t row0 = tile * ROWS, n = tlm_min_u32(ROWS, f->vocab - row0);
-    for (uint32_t i = 0; i < n; i++) {
-        v[i] = tlm_from_f16(f->rows.bias[row0 + i]) + v[i];
-    }
-    for (uint32_t k = 1; k < f->n_stages; k++) {
-        float more[ROWS];
-        if (!may_reach(f, k - 1u, v, row0, n)) {
-            return false;
+    const uint32_t read = tiles_read(s, f->stages[k].w.repacked);
+    const bool last = k + 1u == f->n_stages; /* nothing is added later: what stands for its norms is of no account */
+    const float later = last ? 0.0f : f->stages[k].later * f->s->model->head->norm_scale[k];
+    const uint8_t *norms = last ? (const uint8_t *)f->rows.bias : f->rows.norms + k * f->rows.stride;
+    const tlm_bound b = {later, f->centre, tlm_float(tlm_bits(f->centre) & TLM_ABS_MASK), f->loose, f->bar};
+    uint32_t live = 0;
+    for (uint32_t t = 0, n; t < 32u && read >> t != 0; t += n) {
+        n = 0;
+        while (t + n < 32u && n < RUN && (read >> (t + n) & 1u) != 0) {
+            n++;
         }
-        run_stage(f, k, tile, tile + 1u, more, row0);
-        for (uint32_t i = 0; i < n; i++) {
-            v[i] = v[i] + more[i];
+        if (n == 0) {
+            n = 1;
+            continue;
+        }
+        float more[RUN * ROWS];
+        const uint32_t tile = s->tile0 + t, rows = rows_of(f, tile, tile + n);
+        run_stage(f, k, tile, tile + n, more);
+        live |= f->s->kernels->bound(&b, more, norms + tile * ROWS, rows, s->v + t * ROWS) << t;
+    }
+    s->live &= live;
+}
+
+/* Logits of the live tiles; the others fall out where none of their rows reaches the bar, and then hold nothing. */
+static void search_span(const search *f, span *s)
+{
+    const float scale = f->s->model->head->bias_scale;
+    const uint32_t rows = rows_of(f, s->tile0, s->tile0 + s->tiles);
+    const int8_t *bias = f->rows.bias + s->tile0 * ROWS;
+    for (uint32_t i = 0; i < rows; i++) {
+        s->v[i] = (float)bias[i] * scale;
+    }
+    for (uint32_t k = 0; k < f->n_stages; k++) {
+        add_stage(f, k, s);
+    }
+    for (uint32_t t = 0; t < s->tiles; t++) {
+        const uint32_t end = (s->live >> t & 1u) != 0 ? tlm_min_u32(rows, (t + 1u) * ROWS) : 0;
+        for (uint32_t i = t * ROWS; i < end; i++) {
+            s->v[i] = s->v[i] + f->centre;
         }
     }
-    for (uint32_t i = 0; i < n; i++) {
-        v[i] = v[i] + f->centre;
-    }
-    return true;
 }
 
 /* ---- all logits, in id order ---- */
@@ -207,21 +253,17 @@ static bool finish(const search *f, uint32_t tile, float *v)
 static void run_all(void *arg, uint32_t part, uint32_t parts)
 {
     const search *f = arg;
-    const uint32_t tiles = (f->vocab + ROWS - 1u) / ROWS, end = tiles * (part + 1u) / parts;
-    for (uint32_t tile = tiles * part / parts; tile < end; tile++) {
-        const uint32_t *ids = f->rows.ids + tile * ROWS;
-        float v[ROWS];
-        uint32_t wanted = 0;
-        for (uint32_t i = 0; i < ROWS; i++) { /* pads: no id */
-            wanted |= (uint32_t)(ids[i] - f->first < f->end - f->first) << i;
+    const uint32_t tiles = (f->vocab + ROWS - 1u) / ROWS, end = share(tiles, part + 1u, parts);
+    for (uint32_t tile = share(tiles, part, parts); tile < end; tile += RUN) {
+        const uint32_t rows = tlm_min_u32(RUN, end - tile) * ROWS, *ids = f->rows.ids + tile * ROWS;
+        float v[RUN * ROWS];
+        span s = {tile, rows / ROWS, 0, v};
+        for (uint32_t i = 0; i < rows; i++) { /* pads: no id */
+            s.live |= (uint32_t)(ids[i] - f->first < f->end - f->first) << i / ROWS;
         }
-        if (wanted == 0) {
-            continue;
-        }
-        run_stage(f, 0, tile, tile + 1u, v, tile * ROWS);
-        finish(f, tile, v);
-        for (uint32_t i = 0; i < ROWS; i++) {
-            if ((wanted >> i & 1u) != 0) {
+        search_span(f, &s);
+        for (uint32_t i = 0; i < rows; i++) {
+            if (ids[i] - f->first < f->end - f->first) {
                 f->out[ids[i] - f->first] = v[i];
             }
         }
@@ -244,17 +286,15 @@ static void run_best(void *arg, uint32_t part, uint32_t parts)
 {
     const search *f = arg;
     const uint32_t tile0 = f->first / ROWS, tiles = (f->end + ROWS - 1u) / ROWS - tile0;
-    const uint32_t from = tile0 + tiles * part / parts, to = tile0 + tiles * (part + 1u) / parts;
+    const uint32_t from = tile0 + share(tiles, part, parts), to = tile0 + share(tiles, part + 1u, parts);
     if (from == to) {
         return;
     }
-    run_stage(f, 0, from, to, f->out, f->first);
-    for (uint32_t tile = from; tile < to; tile++) {
-        float *v = f->out + (tile * ROWS - f->first);
-        if (!finish(f, tile, v)) {
-            for (uint32_t i = 0; i < tlm_min_u32(ROWS, f->vocab - tile * ROWS); i++) {
-                v[i] = tlm_float(DROPPED);
-            }
+    span s = {from, to - from, first_tiles(to - from), f->out + (from * ROWS - f->first)};
+    search_span(f, &s);
+    for (uint32_t t = 0; t < to - from; t++) {
+        if ((s.live >> t & 1u) == 0) {
+            s.v[t * ROWS] = tlm_float(DROPPED);
         }
     }
 }
@@ -264,18 +304,23 @@ static tlm_err offer_chunk(search *f, const tlm_sink *sink, uint32_t index)
 {
     uint32_t ids[OFFERED], n = 0;
     float logits[OFFERED];
-    for (uint32_t row = f->first; row < f->end; row++) {
-        const float l = f->out[row - f->first];
-        if (tlm_bits(l) != DROPPED && !(l < f->bar)) {
-            ids[n] = f->rows.ids[row];
-            logits[n++] = l;
+    for (uint32_t row0 = f->first; row0 < f->end; row0 += ROWS) {
+        const float *l = f->out + (row0 - f->first);
+        if (tlm_bits(l[0]) == DROPPED) {
+            continue;
         }
-        if (n == OFFERED || (n != 0 && row + 1u == f->end)) {
+        for (uint32_t i = 0, rows = tlm_min_u32(ROWS, f->end - row0); i < rows; i++) {
+            if (!(l[i] < f->bar)) {
+                ids[n] = f->rows.ids[row0 + i];
+                logits[n++] = l[i];
+            }
+        }
+        if (n > OFFERED - ROWS) {
             TLM_TRY(sink->best(sink->ctx, index, ids, logits, n, &f->bar));
             n = 0;
         }
     }
-    return TLM_OK;
+    return n == 0 ? TLM_OK : sink->best(sink->ctx, index, ids, logits, n, &f->bar);
 }
 
 static void best_rows(search *f, const tlm_sink *sink, uint32_t index, tlm_err *heard)

@@ -7,7 +7,7 @@
 /* The arrays of a HEAD section (BLOB.md), one element a row, pads included; and where they end. */
 typedef struct tlm_head_arrays {
     const uint32_t *ids;
-    const uint16_t *bias;
+    const int8_t *bias;
     const uint8_t *norms; /* [n_stages - 1] arrays, `stride` apart */
     size_t stride, bytes;
 } tlm_head_arrays;

@@ -87,6 +87,12 @@ typedef void tlm_mul_fn(float *y, const float *x, uint32_t n);
 /* Rule 12: k[i] = (k[i] - centre[i]) / scale[i] in n vectors of `dims` floats, `stride` apart; scales that tlm_check_spec.c
  * allows. What is not finite stays so. */
 typedef void tlm_centre_fn(float *k, uint32_t n, uint32_t dims, uint32_t stride, const float *centre, const float *scale);
+/* What a row of a certified head may still reach (rule 20): `later` is what a unit of its norm adds, `room` is |centre|. */
+typedef struct tlm_bound {
+    float later, centre, room, loose, bar;
+} tlm_bound;
+/* v = v + more over n rows, at most 256; bit t of the result: one of rows 8t..8t+7 may reach the bar. */
+typedef uint32_t tlm_bound_fn(const tlm_bound *b, const float *more, const uint8_t *norms, uint32_t n, float *v);
 /* Rule 12 over `heads` heads: cs holds [rope_dims/2] cosines, then as many sines. */
 typedef void tlm_rope_fn(float *x, uint32_t heads, uint32_t head_dim, uint32_t rope_dims, const float *cs);
 /* Stores one position's k or v, or a group of its heads, [kvh*kd] floats, at slot; scale may be NULL (f32, f16). false: not
@@ -117,6 +123,7 @@ typedef struct tlm_kernels {
     tlm_add_fn *add;
     tlm_mul_fn *mul;
     tlm_centre_fn *centre;
+    tlm_bound_fn *bound;
     tlm_rope_fn *rope;
     tlm_kv_store_fn *kv_store[TLM_KV_COUNT];
     tlm_kv_feed_fn *kv_feed;

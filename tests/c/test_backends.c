@@ -90,6 +90,26 @@ static void check_quant(tlm_quant_fn *ref, tlm_quant_fn *fn, uint32_t n)
     }
 }
 
+/* v + more, and the same tiles live: with bars among the sums, beyond them and NaN. */
+static void check_bound(const tlm_kernels *ref, const tlm_kernels *k, uint32_t n, const float *v, const float *more, float c)
+{
+    const float bars[] = {v[0] + more[0], v[n - 1u], 0.0f, -3e38f, 3e38f, tlm_float(0x7fc00000u), tlm_float(TLM_MINUS_INF_BITS)};
+    uint8_t norms[256 + 8];
+    const uint32_t rows = n < 256u ? n : 256u;
+    for (uint32_t i = 0; i < sizeof norms; i++) {
+        norms[i] = (uint8_t)below(256);
+    }
+    for (uint32_t i = 0; i < sizeof bars / sizeof bars[0]; i++) {
+        const tlm_bound b = {i % 2u ? 0.01f : 0.0f, c, tlm_float(tlm_bits(c) & TLM_ABS_MASK), 0x1p-14f, bars[i]};
+        float want[256], got[256];
+        memcpy(want, v, rows * sizeof *v);
+        memcpy(got, v, rows * sizeof *v);
+        const uint32_t a = ref->bound(&b, more, norms, rows, want), z = k->bound(&b, more, norms, rows, got);
+        same(want, got, rows * sizeof *v, "bound", rows, i);
+        same(&a, &z, sizeof a, "bound: tiles", rows, i);
+    }
+}
+
 static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
 {
     float x[512], y[512], g[512], b[512], want[512], got[512];
@@ -125,6 +145,7 @@ static void check_elementwise(const tlm_kernels *ref, const tlm_kernels *k)
         ref->mul(want, y, n);
         k->mul(got, y, n);
         same(want, got, sizeof want, "mul", n, 0);
+        check_bound(ref, k, n, x, y, g[0]);
     }
     for (uint32_t round = 0; round < 300u; round++) {
         const uint32_t small[] = {2, 4, 8, 16}, heads = 1u + below(9);

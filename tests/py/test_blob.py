@@ -238,9 +238,8 @@ def head_lies(head: CertifiedHead) -> Iterator[tuple[str, str, CertifiedHead]]:
     twice, beyond = head.ids.copy(), head.ids.copy()
     twice[0] = twice[1]
     beyond[0] = len(head.ids)
-    low, infinite = head.norms.copy(), head.bias.copy()
+    low = head.norms.copy()
     low[0, int(low[0].argmax())] -= 2
-    infinite[3] = np.inf
     wide = QTensor(TensorType.F32, 1, head.offset.cols + 1, np.zeros((1, head.offset.cols + 1), np.float32))
     yield "a token twice", "TLM_ERR_FORMAT", replace(head, ids=twice)
     yield "a token beyond the vocabulary", "TLM_ERR_FORMAT", replace(head, ids=beyond)
@@ -248,7 +247,8 @@ def head_lies(head: CertifiedHead) -> Iterator[tuple[str, str, CertifiedHead]]:
     yield "a norm scale of zero", "TLM_ERR_FORMAT", replace(head, norm_scale=head.norm_scale * np.float32(0))
     yield "an infinite norm scale", "TLM_ERR_FORMAT", replace(head, norm_scale=head.norm_scale * np.float32(np.inf))
     yield "a negative norm scale", "TLM_ERR_FORMAT", replace(head, norm_scale=-head.norm_scale)
-    yield "an infinite bias", "TLM_ERR_WEIGHTS", replace(head, bias=infinite)
+    for scale in (-0.0, -1.0, 2.0**121, np.inf, np.nan):
+        yield f"a bias scale of {scale}", "TLM_ERR_FORMAT", replace(head, bias_scale=np.float32(scale))
     yield "a wrong offset", "TLM_ERR_FORMAT", replace(head, offset=wide)
     yield "a stage missing", "TLM_ERR_FORMAT", replace(head, stages=head.stages[:-1], norms=head.norms[:-1])
     yield "an f16 stage", "TLM_ERR_FORMAT", replace(head, stages=(*head.stages[:-1], as_f16(head.stages[-1])))
@@ -272,7 +272,7 @@ def test_lies_of_a_certified_head_are_refused_by_both(monkeypatch: pytest.Monkey
 
 
 def test_a_head_section_and_its_feature_belong_together() -> None:
-    for content, bit in ((tiny(), 1), (with_certified_head(11), 0)):
+    for content, bit in ((tiny(), 2), (with_certified_head(11), 0)):
         data = bytearray(writer.build(content))
         data[FEATURES] = bit
         assert not python_accepts(with_crc(bytes(data)))
@@ -292,7 +292,8 @@ def test_unknown_features_and_versions_are_named() -> None:
     data = bytearray(writer.build(tiny()))
     newer = data.copy()
     newer[VERSION] = 2
-    for broken in (newer, with_crc(bytes(data[:FEATURES] + b"\x80" + data[FEATURES + 1 :]))):
+    unknown = (with_crc(bytes(data[:FEATURES] + bit + data[FEATURES + 1 :])) for bit in (b"\x80", b"\x01"))
+    for broken in (newer, *unknown):  # 1: certified heads with biases of f16
         assert c_error(bytes(broken)) == "TLM_ERR_VERSION"
         with pytest.raises(BlobError, match=r"version|feature"):
             reader.read(bytes(broken))

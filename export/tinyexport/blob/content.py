@@ -34,6 +34,7 @@ from .schema import (
 
 MAX_CANDIDATES = 256  # NUMERICS rule 22
 MAX_REPEAT = 256
+MAX_BIAS_SCALE = 2.0**120  # 128 of it are finite
 MAX_REPLY = MAX_CONTEXT
 TERNARY = (TensorType.T2, TensorType.T1)
 MATRICES = frozenset(("tok_embed", "head", "wq", "wk", "wv", "wo", "w_gate", "w_up", "w_down"))
@@ -75,7 +76,8 @@ class CertifiedHead:
     centre: QTensor
     stages: tuple[QTensor, ...]
     ids: np.ndarray  # uint32 [vocab]
-    bias: np.ndarray  # float16 [vocab]
+    bias: np.ndarray  # int8 [vocab]
+    bias_scale: np.float32
     norms: np.ndarray  # uint8 [stages - 1, vocab]
     norm_scale: np.ndarray  # float32 [stages - 1]
     greedy_bytes: int = 0
@@ -92,11 +94,16 @@ class CertifiedHead:
         arrays = self.ids.nbytes + self.bias.nbytes + self.norms.nbytes
         return sum(t.nbytes for t in self.tensors) + arrays
 
+    @property
+    def biases(self) -> np.ndarray:
+        """float32 [vocab], in stored order."""
+        return self.bias.astype(np.float32) * self.bias_scale
+
     def dense(self) -> tuple[np.ndarray, np.ndarray]:
         """The head as float32 rows [vocab, dim] and biases [vocab] in id order; equal but for rounding."""
         parts = np.concatenate([t.dequantise() for t in self.stages], axis=1).astype(np.float64)
         rows = parts @ self.rotation.dequantise() + self.centre.codes
-        bias = self.bias + parts @ self.offset.codes[0]
+        bias = self.biases + parts @ self.offset.codes[0]
         order = np.argsort(self.ids)
         return rows[order].astype(np.float32), bias[order].astype(np.float32)
 
@@ -257,8 +264,8 @@ def _check_certified(content: BlobContent) -> None:
             raise fail(f"stage {k} of the head has {t.cols} columns")
     if sum(t.cols for t in head.stages) != spec.dim:
         raise fail("the stages of the head have not as many columns as the model is wide")
-    if not np.isfinite(head.bias).all():
-        raise fail("a bias of the head is not finite")
+    if not 0 <= head.bias_scale <= MAX_BIAS_SCALE:
+        raise fail("the bias scale of the head is negative or too large")
     if not np.array_equal(np.sort(head.ids), np.arange(spec.vocab)):
         raise fail("the head does not hold each token once")
     if not ((head.norm_scale >= 0) & np.isfinite(head.norm_scale)).all():

@@ -55,7 +55,7 @@ class Section(enum.IntEnum):
 class Feature(enum.IntFlag):
     """Bits of `required_features`: a reader that does not know a set bit refuses the blob."""
 
-    CERTIFIED_HEAD = 1
+    CERTIFIED_HEAD = 2  # 1: one whose biases were f16, which no reader knows any more
 
 
 class TensorType(enum.IntEnum):
@@ -376,7 +376,7 @@ CHAT = Record(
 )
 
 # Rows stand in the order in which a search meets them, and are counted up to a multiple of 8. After the record, each on
-# the next multiple of 64 and zero up to there: ids u32 (pads: NO_TOKEN), biases f16, then for each stage but the last
+# the next multiple of 64 and zero up to there: ids u32 (pads: NO_TOKEN), biases i8, then for each stage but the last
 # the norms u8 of what the later stages hold of a row. Its tensors follow all others in TENSORS, in this order.
 HEAD_TENSORS = ("rotation", "offset", "centre")  # [dim, dim], f32 [1, dim], f32 [1, dim]; then the stages [vocab, cols]
 HEAD = Record(
@@ -388,7 +388,8 @@ HEAD = Record(
             "greedy_bytes", "u32", "64 * lines that a greedy token read on the text of the export, a mean; 0 = unknown"
         ),
         Field("top40_bytes", "u32", "likewise for the 40 best tokens"),
-        Field("reserved", "u32", "zero", 7),
+        Field("bias_scale", "f32", "bias of a row = code * bias_scale; +0..2^120"),
+        Field("reserved", "u32", "zero", 6),
         Field("norm_scale", "f32", "norm of a row after stage i <= code * norm_scale[i]; +0 past n_stages - 2", 6),
     ),
 )

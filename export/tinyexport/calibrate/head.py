@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import quant
-from ..blob.content import CertifiedHead
+from ..blob.content import MAX_BIAS_SCALE, CertifiedHead
 from ..blob.schema import COL_PAD, TensorType, round_up
 from ..errors import QuantError
 from ..quant import QTensor
@@ -25,12 +25,14 @@ from .rounding import round_rows
 RIDGE = 2e-3  # of the mean variance, added to every direction: a text shows some of them hardly ever
 LEAST = 1e-4  # of the largest variance: what the least direction of the rows counts as
 MAX_CONDITION = 1e6  # of the rounded rotation
-CUTS = (1, 3, 5, 8)  # eighths of the columns at which the stages end
+CUTS = (1, 3, 4, 6, 8)  # eighths of the columns at which the stages end
 TILE = 8
 CHUNK = 512  # rows sorted by how often they survive
 HOT = 512  # rows that come first: most often among the best BEST
 BEST = 40
 SAMPLES = 800  # hidden states that decide how rows are sorted
+SURVIVAL = ((0, 1), (0, BEST), (1, BEST), (2, BEST))  # sorted by who survives these stages when so many are wanted
+SKETCH = 400  # random sums that stand for all survivals
 AXES = 32  # principal axes of survival by which rows are sorted
 JUDGED = 64  # held-back hidden states that tell how many lines are read
 LINE = 64
@@ -91,15 +93,17 @@ def turn(head: Head, states: np.ndarray, ends: list[int]) -> CertifiedHead:
     turned = rows @ np.linalg.inv(exact)
     y = states @ exact.T + offset.codes
     with np.errstate(over="ignore"):
-        bias = (head.bias - turned @ offset.codes[0]).astype(np.float16)
-    if not np.isfinite(bias).all():
-        raise QuantError("a bias of the head is too large for float16", "leave out --head certified")
+        biases = head.bias - turned @ offset.codes[0]
+        bias_scale = np.nextafter(np.float32(np.abs(biases).max() / 127), np.float32(np.inf))
+    if not bias_scale <= MAX_BIAS_SCALE:
+        raise QuantError("a bias of the head is too large", "leave out --head certified")
+    bias = np.rint(biases / bias_scale).astype(np.int8)
     cuts = list(zip([0, *ends[:-1]], ends, strict=True))
     stages = tuple(quantise_stage(turned[:, a:b].astype(np.float32), y[:, a:b], head.kind) for a, b in cuts)
     norms, scales = norms_of(stages)
     middle = quant.quantise("f32", centre.astype(np.float32)[None])
     ids = np.arange(len(rows), dtype=np.uint32)
-    return CertifiedHead(rotation, offset, middle, stages, ids, bias, norms, scales)
+    return CertifiedHead(rotation, offset, middle, stages, ids, bias, bias_scale, norms, scales)
 
 
 def quantise_stage(rows: np.ndarray, y: np.ndarray, kind: TensorType) -> QTensor:
@@ -152,7 +156,7 @@ class Bounds:
 def bounds(head: CertifiedHead, states: np.ndarray, stages: int) -> Bounds:
     """Of the first `stages` stages and all rows, in stored order."""
     y = (states @ head.rotation.dequantise().T.astype(np.float64) + head.offset.codes).astype(np.float32)
-    partial, upper, at = [head.bias.astype(np.float32)], [], 0
+    partial, upper, at = [head.biases], [], 0
     for k, t in enumerate(head.stages[:stages]):
         partial.append(partial[-1] + y[:, at : at + t.cols] @ t.dequantise().T)
         at += t.cols
@@ -167,27 +171,30 @@ def sorted_rows(head: CertifiedHead, states: np.ndarray, rng: np.random.Generato
     vocab = len(head.ids)
     if len(head.stages) == 1:
         return np.arange(vocab)
-    alive = np.zeros((vocab, len(states)), bool)
-    often = np.zeros(vocab, np.int64)
+    sketch = np.zeros((vocab, SKETCH), np.float32)
+    often, lively = np.zeros(vocab, np.int64), np.zeros(vocab, np.int64)
     for at in range(0, len(states), BATCH):
         b = bounds(head, states[at : at + BATCH], len(head.stages))
         full = np.partition(b.partial[-1], (vocab - min(BEST, vocab), vocab - 1), axis=1)
-        alive[:, at : at + BATCH] = (b.upper[0] >= full[:, -1:]).T
         often += (b.partial[-1] >= full[:, vocab - min(BEST, vocab)][:, None]).sum(0)
+        for stage, best in SURVIVAL:
+            if stage < len(b.upper):
+                alive = (b.upper[stage] >= full[:, vocab - min(best, vocab)][:, None]).T
+                sketch += alive.astype(np.float32) @ rng.standard_normal((alive.shape[1], SKETCH), np.float32)
+                lively += alive.sum(1)
     hot = np.argsort(-often, kind="stable")[: min(HOT, vocab // TILE * TILE)]
     cold = np.setdiff1d(np.arange(vocab), hot)
-    places = survival_axes(alive)
+    places = main_axes(sketch)
     rest = split(places, cold, rng)
     chunks = [rest[i : i + CHUNK] for i in range(0, len(rest), CHUNK)]
     short = [c for c in chunks if len(c) % TILE]  # only the last one: it stays last
-    chunks = sorted((c for c in chunks if len(c) % TILE == 0), key=lambda c: -alive[c].mean())
+    chunks = sorted((c for c in chunks if len(c) % TILE == 0), key=lambda c: -lively[c].mean())
     return np.concatenate([split(places, hot, rng), *chunks, *short]).astype(np.int64)
 
 
-def survival_axes(alive: np.ndarray) -> np.ndarray:
-    """Coordinates [rows, AXES] in which rows that survive together lie together."""
-    x = alive.astype(np.float32)
-    x -= x.mean(0)
+def main_axes(x: np.ndarray) -> np.ndarray:
+    """Coordinates [rows, AXES] of the rows of `x`: those that survive together lie together."""
+    x = x - x.mean(0)
     _, axes = np.linalg.eigh((x.T @ x).astype(np.float64))
     return np.asarray(x @ axes[:, : -AXES - 1 : -1].astype(np.float32), np.float64)
 
@@ -214,9 +221,9 @@ def bytes_read(head: CertifiedHead, states: np.ndarray, best: tuple[int, ...]) -
         for i in range(b.partial.shape[1]):
             for j, k in enumerate(best):
                 live = _live(b.partial[-1, i], b.upper[:, i], vocab, k)
-                total[j] += sum(_lines(head, tiles, s) for s, tiles in enumerate(live))
+                total[j] += sum(_lines(t.nbytes, tiles) for t, tiles in zip(head.stages, live, strict=True))
+                total[j] += sum(_lines(n.nbytes, tiles) for n, tiles in zip(head.norms, live, strict=False))
     arrays = sum(-(-t.nbytes // LINE) for t in head.tensors[:3]) + -(-head.bias.nbytes // LINE)
-    arrays += sum(-(-n.nbytes // LINE) for n in head.norms)
     return [
         int(LINE * (lines / max(1, len(states)) + arrays + min(k, vocab))) for lines, k in zip(total, best, strict=True)
     ]
@@ -239,9 +246,9 @@ def _live(full: np.ndarray, upper: np.ndarray, vocab: int, k: int) -> list[np.nd
     return live
 
 
-def _lines(head: CertifiedHead, live: np.ndarray, stage: int) -> int:
-    """Distinct lines of a stage's live tiles."""
-    size = head.stages[stage].nbytes // len(live)
+def _lines(nbytes: int, live: np.ndarray) -> int:
+    """Distinct lines that live tiles have of an array of so many bytes."""
+    size = -(-nbytes // len(live))
     starts = np.flatnonzero(live) * size
     lines = np.zeros(-(-size * len(live) // LINE) + 1, np.int32)
     np.add.at(lines, starts // LINE, 1)

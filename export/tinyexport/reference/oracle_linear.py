@@ -114,7 +114,7 @@ class Certified:
         self._rotation, self._centre = Linear(head.rotation), Linear(head.centre)
         self._offset = head.offset.codes[0]
         self._stages = [Linear(t) for t in head.stages]
-        self._bias = head.bias.astype(F)
+        self._bias = head.biases
         self._order = np.argsort(head.ids)
 
     def __call__(self, hidden: np.ndarray) -> np.ndarray:

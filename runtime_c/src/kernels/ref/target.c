@@ -32,6 +32,7 @@ void tlm_kernels_ref(tlm_kernels *k)
     k->add = tlm_k_ref_add;
     k->mul = tlm_k_ref_mul;
     k->centre = tlm_k_ref_centre;
+    k->bound = tlm_k_ref_bound;
     k->rope = tlm_k_ref_rope;
     k->kv_store[TLM_KV_F32] = tlm_k_ref_kv_store_f32;
     k->kv_store[TLM_KV_F16] = tlm_k_ref_kv_store_f16;

@@ -15,6 +15,7 @@ tlm_act_fn tlm_k_ref_act_silu, tlm_k_ref_act_gelu_tanh, tlm_k_ref_act_gelu_erf, 
 tlm_add_fn tlm_k_ref_add;
 tlm_mul_fn tlm_k_ref_mul;
 tlm_centre_fn tlm_k_ref_centre;
+tlm_bound_fn tlm_k_ref_bound;
 tlm_rope_fn tlm_k_ref_rope;
 tlm_kv_store_fn tlm_k_ref_kv_store_f32, tlm_k_ref_kv_store_f16, tlm_k_ref_kv_store_i8, tlm_k_ref_kv_store_i4;
 tlm_kv_feed_fn tlm_k_ref_kv_feed;

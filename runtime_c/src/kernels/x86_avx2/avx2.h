@@ -14,6 +14,7 @@ tlm_act_fn tlm_avx2_silu, tlm_avx2_gelu_tanh;
 tlm_add_fn tlm_avx2_add;
 tlm_mul_fn tlm_avx2_mul;
 tlm_centre_fn tlm_avx2_centre;
+tlm_bound_fn tlm_avx2_bound;
 tlm_attn_fn tlm_avx2_attn_f32, tlm_avx2_attn_i8;
 
 /* Lanes below `left` (at most 8) are all ones. */

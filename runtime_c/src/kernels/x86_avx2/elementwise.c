@@ -44,6 +44,36 @@ void tlm_avx2_norm_layer(const float *x, uint32_t n, float eps, const float *g, 
     scale_row(x, n, true, mean, 1.0f / tlm_x86_sqrt(v + eps), g, b, y);
 }
 
+/* Whether one of 8 sums may reach the bar; norms are padded. */
+static inline __attribute__((always_inline)) __m256 may_reach(const tlm_bound *b, const uint8_t *norms, __m256 acc)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    const __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)norms));
+    const __m256 most = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(b->later));
+    const __m256 size = _mm256_add_ps(_mm256_add_ps(_mm256_and_ps(acc, magnitude), most), _mm256_set1_ps(b->room));
+    const __m256 top = _mm256_add_ps(_mm256_add_ps(acc, most), _mm256_set1_ps(b->centre));
+    const __m256 loosened = _mm256_add_ps(top, _mm256_mul_ps(size, _mm256_set1_ps(b->loose)));
+    return _mm256_cmp_ps(loosened, _mm256_set1_ps(b->bar), _CMP_NLT_UQ);
+}
+
+uint32_t tlm_avx2_bound(const tlm_bound *bound, const float *more, const uint8_t *norms, uint32_t n, float *v)
+{
+    const tlm_bound b = *bound; /* v may not change it */
+    uint32_t live = 0, i = 0;
+    for (; i + 8u <= n; i += 8u) {
+        const __m256 acc = _mm256_add_ps(_mm256_loadu_ps(v + i), _mm256_loadu_ps(more + i));
+        _mm256_storeu_ps(v + i, acc);
+        live |= (uint32_t)(_mm256_movemask_ps(may_reach(&b, norms + i, acc)) != 0) << i / 8u;
+    }
+    if (i < n) {
+        const __m256 acc = _mm256_add_ps(tlm_load8(v + i, n - i), tlm_load8(more + i, n - i));
+        const __m256 may = _mm256_and_ps(may_reach(&b, norms + i, acc), _mm256_castsi256_ps(tlm_tail8(n - i)));
+        tlm_store8(v + i, n - i, acc);
+        live |= (uint32_t)(_mm256_movemask_ps(may) != 0) << i / 8u;
+    }
+    return live;
+}
+
 void tlm_avx2_add(float *y, const float *x, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i += 8u) {

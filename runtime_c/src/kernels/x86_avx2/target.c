@@ -31,6 +31,7 @@ bool tlm_kernels_avx2(tlm_kernels *k)
     k->add = tlm_avx2_add;
     k->mul = tlm_avx2_mul;
     k->centre = tlm_avx2_centre;
+    k->bound = tlm_avx2_bound;
     k->attn[TLM_KV_F32] = tlm_avx2_attn_f32;
     k->attn[TLM_KV_I8] = tlm_avx2_attn_i8;
     k->attn_scratch = attn_scratch;
