@@ -247,6 +247,7 @@ def make_content(source: Source, options: QuantizeOptions, progress: Progress = 
     """Quantise a loaded source into the content of a blob."""
     checkpoint = source.checkpoint
     policy = make_policy(options.preset, options.embed, options.types, options.keep_f32)
+    policy.check_names(checkpoint.tensors)
     content = BlobContent(
         spec=checkpoint.spec,
         tensors=quantise(checkpoint, policy, progress),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from .errors import ConfigError
@@ -34,6 +34,13 @@ class TypePolicy:
         if group is None or any(fnmatch.fnmatchcase(name, p) for p in self.keep_f32):
             return "f32"
         return self.groups[group]
+
+    def check_names(self, names: Collection[str]) -> None:
+        """ConfigError when a pattern of `keep_f32` names no tensor: a slip would quantise what was to be kept."""
+        for pattern in self.keep_f32:
+            if not fnmatch.filter(names, pattern):
+                hint = "`tinyexport inspect CHECKPOINT` lists them, such as layers.0.wq"
+                raise ConfigError(f"--keep-f32 {pattern!r} is no tensor's name", hint)
 
 
 def make_policy(preset: str, embed: str | None, types: str | None, keep_f32: tuple[str, ...]) -> TypePolicy:

@@ -248,6 +248,7 @@ def test_nothing_is_left_after_ctrl_c(tmp_path: Path) -> None:
         (("run", "BLOB", "hi", "--temp", "1e-42"), "temperature 0 or"),
         (("bench", "BLOB", "--backend", "abacus"), "no kernels 'abacus'"),
         (("quantize", "BLOB"), "is a .tlm blob already"),
+        (("quantize", str(EXAMPLE), "--keep-f32", "layers.0.*", "--keep-f32", "layer.0.*"), "'layer.0.*' is no tensor"),
     ],
 )
 def test_what_can_not_be_is_named(blob: Path, args: tuple[str, ...], words: str) -> None:
@@ -285,6 +286,7 @@ def test_separators_are_what_they_look_like(blob: Path, tmp_path: Path) -> None:
     for sep, windows in (("\u00e4\u4e16", 3), ("\\n\\n", 2), ("\\xe4", 3)):
         done = tinyexport("perplexity", blob, text, "--documents", sep, "--json")
         assert json.loads(done.stdout)["windows"] == windows
+    assert tinyexport("perplexity", blob, text, "--limit", "1").returncode == 2
     for sep in ("\\x", ""):
         assert tinyexport("perplexity", blob, text, "--documents", sep).returncode == 2
 

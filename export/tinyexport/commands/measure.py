@@ -34,6 +34,8 @@ def perplexity(
     as_json: bool,
 ) -> None:
     """Perplexity of the model in BLOB on TEXT (.txt or .xz)."""
+    if limit is not None and documents is None:
+        raise click.UsageError("--limit needs --documents SEP")
     model = Model(read_blob(blob))
     size = min(window or model.spec.context, model.spec.context)
     if window is not None and window > size:
