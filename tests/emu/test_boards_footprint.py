@@ -84,7 +84,7 @@ def tinytalk_section(folder: Path) -> str:
         f"TinyTalk on a Cardputer, planned (`tinyexport plan`; `tlm-sim --like cardputer` does the same, see\n"
         f"`test_boards_sim.py`). Of {sum(board.heap):,} bytes of heap {board.stack:,} go to stacks and the line, "
         f"{board.reserve:,} to drivers;\nthe app gets {sum(board.pieces):,} in pieces of {pieces}. "
-        f"Not measured: {board.source}.\n`missing` is what the largest piece lacks for all {found.wanted} positions."
+        f"Memory: {board.source}.\n`missing` is what the largest piece lacks for all {found.wanted} positions."
     )
     head = ["KV", "positions", "cache", "state", "app", "together", "missing"]
     table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows]
