@@ -129,10 +129,20 @@ static void on_prompt(void *ctx, const char *text, size_t bytes)
     u->back = 0;
 }
 
+/* Nothing of the reply is there yet. */
+static bool reply_begins(const ui *u)
+{
+    const ui_line *newest = ui_scroll_line(&u->scroll, 0), *older = ui_scroll_line(&u->scroll, 1);
+    return newest != NULL && newest->bytes == 0 && (older == NULL || older->speaker != UI_REPLY);
+}
+
+/* The space between a prompt and its reply is the line's break. */
 static void on_reply(void *ctx, const char *text, size_t bytes)
 {
     ui *u = ctx;
     const uint32_t before = u->scroll.begun;
+    for (const bool begins = reply_begins(u); begins && bytes > 0 && *text == ' '; bytes--)
+        text++;
     ui_scroll_add(&u->scroll, text, bytes);
     if (u->back != 0) /* who reads older lines keeps them in view */
         u->back += u->scroll.begun - before;

@@ -36,6 +36,7 @@ def library() -> c.CDLL:
     lib.probe_new.argtypes = [c.c_void_p, c.c_size_t, c.c_void_p, c.c_uint32, c.c_uint8]
     lib.probe_card.argtypes = [c.c_void_p, c.c_void_p, c.c_uint32, c.c_uint8]
     lib.probe_key.argtypes = [c.c_void_p, c.c_uint8]
+    lib.probe_turn.argtypes = [c.c_void_p, c.c_char_p, c.c_char_p, c.c_char_p]
     lib.probe_run.argtypes, lib.probe_run.restype = [c.c_void_p, c.c_uint32], c.c_uint32
     lib.probe_row.argtypes, lib.probe_row.restype = [c.c_void_p, c.c_uint8, c.c_void_p], c.c_void_p
     lib.probe_value.argtypes, lib.probe_value.restype = [c.c_void_p, c.c_uint8], c.c_uint32
@@ -240,6 +241,13 @@ def test_a_typed_line_is_answered(screen: Screen) -> None:
     status, colour = screen.row(0)
     assert colour == BAR and "tok/s" in status and status.endswith("87%")
     assert screen.row(12)[0] == "> _"
+
+
+def test_a_reply_begins_without_the_space_before_it(screen: Screen) -> None:
+    screen.lib.probe_turn(screen.handle, b"one", b" ", b" two\n  three")
+    screen.lib.probe_turn(screen.handle, b"four", b" five", b" six")
+    screen.run()
+    assert screen.body(REPLY) == ["two", "  three", "five six"]
 
 
 def test_escape_stops_a_reply(screen: Screen) -> None:

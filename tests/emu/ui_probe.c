@@ -127,6 +127,15 @@ void probe_key(probe *p, uint8_t key)
     ui_key(&p->ui, key);
 }
 
+void probe_turn(probe *p, const char *prompt, const char *first, const char *second);
+void probe_turn(probe *p, const char *prompt, const char *first, const char *second)
+{
+    const board_ui *ui = &p->ui.hooks;
+    ui->prompt(ui->ctx, prompt, strlen(prompt));
+    ui->reply(ui->ctx, first, strlen(first));
+    ui->reply(ui->ctx, second, strlen(second));
+}
+
 /* Steps until nothing is left to do, at most `steps`. Returns how many it took. */
 uint32_t probe_run(probe *p, uint32_t steps);
 uint32_t probe_run(probe *p, uint32_t steps)
