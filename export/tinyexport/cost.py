@@ -76,7 +76,8 @@ COUNTED = {
         "linear_t1/16x128": 29_669,
         "linear_f16/16x128": 47_566,
         "linear_f32/16x128": 29_096,
-        "kv_feed/16": 2_341,
+        "kv_feed/16": 2_446,
+        "bound/128": 4_113,
     },
 }
 PIE, REF = COUNTED["esp32s3"], COUNTED["rv32imafc"]
@@ -88,6 +89,7 @@ CYCLES_PER_WEIGHT = {
     "esp32s3": _REFERENCE | {kind: PIE[f"linear_{kind}/128x128"] / 16_384 * STALLS for kind in ("q4_0", "q8_0", "t2")},
     "ref": _REFERENCE,
 }
+BOUND_CYCLES = REF["bound/128"] / 128 * STALLS  # of a row of a certified head, after each stage
 # A batch of n q4_0 vectors, by those of 8 and 16: this once and this for each vector.
 BATCH_PER_TOKEN = (PIE["batch_q4_0/128x128x16"] - PIE["batch_q4_0/128x128x8"]) / 16_384 / 8 * STALLS
 BATCH_UNPACK = PIE["batch_q4_0/128x128x8"] / 16_384 * STALLS - 8 * BATCH_PER_TOKEN

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .blob import reader
-from .blob.schema import tensor_bytes
+from .blob.schema import round_up, tensor_bytes
 from .blob.writer import BlobContent
 from .boards import Board, boards, find_board
 from .cost import (
     BATCH_PER_TOKEN,
     BATCH_UNPACK,
+    BOUND_CYCLES,
     CPU_HZ,
     CYCLES_PER_WEIGHT,
     STALLS,
@@ -105,8 +106,10 @@ def traffic(content: BlobContent, board: Board, pinned: Mapping[str, tuple[int, 
     if content.head is None:
         return Traffic(core, head)
     size, weights = content.head.nbytes, content.spec.vocab * content.spec.dim
-    whole = Stream(size, weights, cycles[content.head.stages[0].kind.name.lower()] * weights)
-    return Traffic(core, {board.flash_tier: whole}, certified_bytes(content, greedy) / size)
+    work = sum(
+        t.rows * (cycles[t.kind.name.lower()] * round_up(t.cols, 32) + BOUND_CYCLES) for t in content.head.stages
+    )
+    return Traffic(core, {board.flash_tier: Stream(size, weights, work)}, certified_bytes(content, greedy) / size)
 
 
 def certified_bytes(content: BlobContent, greedy: bool) -> int:

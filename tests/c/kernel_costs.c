@@ -126,6 +126,10 @@ static void elementwise(uint32_t n)
     if (all || k.centre != ref.centre) {
         COST(, k.centre(out, 1, n, MAX, x, gain), "keys/%u", n);
     }
+    if (all || k.bound != ref.bound) {
+        static const tlm_bound bound = {0.01f, 0.2f, 0.2f, 0x1p-14f, 1.0f};
+        COST(, (void)k.bound(&bound, x, (const uint8_t *)codes, n, out), "bound/%u", n);
+    }
 }
 
 static void rope(void)

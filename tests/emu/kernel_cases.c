@@ -10,6 +10,7 @@ static float x[COLS] ROOM, y[COLS] ROOM, gain[COLS] ROOM;
 static int8_t codes[BATCH * COLS] ROOM;
 static float scales[BATCH * COLS / 32];
 static int32_t sums[BATCH * COLS / 32];
+static const tlm_bound bound = {0.01f, 0.2f, 0.2f, 0x1p-14f, 1.0f};
 
 __attribute__((noinline)) void mark(void)
 {

@@ -38,6 +38,7 @@ def _cases() -> dict[str, str]:
     for name in ("add", "mul"):
         found[f"{name}/128"] = f"tlm_k_ref_{name}(y, x, 128)"
     found["keys/128"] = "tlm_k_ref_centre(y, 1, 128, 128, x, gain)"
+    found["bound/128"] = "(void)tlm_k_ref_bound(&bound, x, data, 128, y)"
     found["rope/8x16"] = "tlm_k_ref_rope(y, 8, 16, 16, x)"
     for kind in ("f32", "f16", "i8", "i4"):
         at = f"TLM_KV_{kind.upper()}"
