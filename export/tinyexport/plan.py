@@ -33,7 +33,7 @@ from .spec import layer_name
 __all__ = ["DECODE_POSITION", "PROMPT_TOKENS", "Board", "Plan", "boards", "find_board", "fits_nowhere", "make_plan"]
 
 DECODE_POSITION = 64
-KV_ORDER = ("i8", "i4")  # tried in this order when the user names none
+KV_ORDER = ("i8", "i4")  # the second only where the model's keys are fitted to it, as on the device
 SRAM = "SRAM"
 FED_DIMS = (2, 4, 8, 16)  # of heads whose fed keys the ESP32-S3's kernel takes, four heads at a time
 
@@ -257,6 +257,12 @@ def _assumptions(board: Board, flow: Traffic, ram: Memory) -> dict[str, str]:
     }
 
 
+def _default_kinds(content: BlobContent) -> tuple[str, ...]:
+    """i4 costs a model little only if its export fitted every layer's keys to it (`--kv-smooth`)."""
+    fitted = all(layer_name(i, "k_feedback") in content.tensors for i in range(len(content.spec.layers)))
+    return KV_ORDER if fitted else KV_ORDER[:1]
+
+
 def _choose(model: Model, board: Board, wanted: int, exact: bool, kinds: tuple[str, ...]) -> Memory | None:
     """The kind of KV cache with the largest context, the first of equals; `exact`: `wanted` positions or none."""
     best: Memory | None = None
@@ -297,8 +303,20 @@ def _limit(mid: Speed, flow: Traffic, board: Board) -> str:
     return {"core": f"{bus} bus (layers)", "head": f"{bus} bus (head)"}.get(largest, largest)
 
 
+def _notes(data: bytes, board: Board, found: Memory | None, by_kv: Mapping[str, Mapping[str, int]]) -> list[str]:
+    notes = []
+    if board.slot < len(data) <= board.largest_blob:
+        notes.append("takes both slots: it replaces the old model")
+    more = by_kv.get("i4", {}).get("context", 0)
+    if found and found.kv_type == "i8" and more > found.context:
+        notes.append(f"--kv i4 holds {more} positions: the default for a model that was exported with --kv-smooth")
+    return notes
+
+
 def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | None = None) -> Plan:
-    """Plan the blob `data` on `board`. Without `context` the largest that fits, without `kv` i8 and then i4.
+    """Plan the blob `data` on `board`. Without `context` the largest that fits, without `kv` what the device takes.
+
+    That is i8, or i4 for a model whose keys are fitted to it and which has more positions with it.
 
     ConfigError for more positions than the model has, and for a `kv` that does not suit its heads.
     """
@@ -306,8 +324,8 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     wanted = context or model.spec.context
     if wanted > model.spec.context:
         raise ConfigError(f"the model has {model.spec.context} positions", "ask for a smaller --context")
-    kinds = (kv,) if kv else KV_ORDER
-    by_kv = _by_kv(model, board, kinds)
+    kinds = (kv,) if kv else _default_kinds(content)
+    by_kv = _by_kv(model, board, (kv,) if kv else KV_ORDER)
     found = _choose(model, board, wanted, context is not None, kinds)
     ram = found or memory(model, board, wanted, kinds[-1])[0]
     lacks = missing(model, board, wanted, ram.kv_type) if found is None or found.context < wanted else 0
@@ -358,7 +376,7 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
         limit="does not fit" if reasons else _limit(mid, flow, board),
         parts_ms=mid.parts_ms,
         assumptions=_assumptions(board, flow, ram),
-        note="takes both slots: it replaces the old model" if board.slot < len(data) <= board.largest_blob else "",
+        note="; ".join(_notes(data, board, found, by_kv)),
     )
 
 

@@ -26,7 +26,7 @@ static void defaults(const app_t *app, proto_settings *out)
     out->repeat_penalty = s.repeat_penalty;
     out->repeat_window = s.repeat_window;
     out->mode = PROTO_MODE_CHAT;
-    out->kv_type = chat_kv(&app->board->session);
+    out->kv_type = chat_kv(app->chat.open ? &app->chat.config : &app->board->session);
     out->context = app->board->session.context;
     out->brightness = 80;
     out->echo = 1;

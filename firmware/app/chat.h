@@ -82,14 +82,17 @@ typedef struct chat {
 /* A kind of cache as the protocol writes it: its type, and PROTO_KV_SCALE for each scale of a position after the first. */
 static inline uint8_t chat_kv(const tlm_config *config)
 {
+    if (config->kv_groups == 0)
+        return PROTO_AUTO;
     return (uint8_t)((uint32_t)config->kv_type + PROTO_KV_SCALE * (config->kv_groups - 1u));
 }
 
 /* PROTO_ERROR_* of a runtime error. */
 uint16_t chat_error(tlm_err err);
 
-/* Opens a blob with a cache of kind `kv` and the largest context that fits the board's pieces, at most `context` (0 = the
- * model's own). Returns a PROTO_ERROR_*. The blob must stay where it is until chat_close. */
+/* Opens a blob with a cache of kind `kv` (PROTO_AUTO: i8, or i4 for a model whose keys are fitted to it and which has more
+ * positions with it) and the largest context that fits the board's pieces, at most `context` (0 = the model's own).
+ * Returns a PROTO_ERROR_*. The blob must stay where it is until chat_close. */
 uint16_t chat_open(chat *c, const board *b, const void *blob, size_t bytes, uint8_t kv, uint32_t context,
                    uint32_t *detail);
 void chat_close(chat *c);

@@ -104,7 +104,7 @@ bool chat_takes(const chat *c, uint8_t kv)
 }
 
 /* The largest context that fits, at most `context` (0: the model's own). */
-static tlm_err choose_context(tlm_config *config, const board *b, const tlm_model *model, uint8_t kv, uint32_t context)
+static tlm_err largest_context(tlm_config *config, const board *b, const tlm_model *model, uint8_t kv, uint32_t context)
 {
     const uint32_t least = least_context(model), most = model->spec->context;
     *config = b->session;
@@ -120,6 +120,29 @@ static tlm_err choose_context(tlm_config *config, const board *b, const tlm_mode
         const uint32_t fewer = (context - 1u) / TLM_PAGE * TLM_PAGE;
         context = fewer > least ? fewer : least;
     }
+}
+
+/* int4 costs a model little only if its export fitted every layer's keys to it. */
+static bool made_for_i4(const tlm_model *model)
+{
+    for (uint32_t i = 0; i < model->spec->n_layers; i++) {
+        if (model->layers[i].k_feedback == TLM_NO_TENSOR)
+            return false;
+    }
+    return true;
+}
+
+static tlm_err choose_context(tlm_config *config, const board *b, const tlm_model *model, uint8_t kv, uint32_t context)
+{
+    if (kv != PROTO_AUTO)
+        return largest_context(config, b, model, kv, context);
+    const tlm_err err = largest_context(config, b, model, TLM_KV_I8, context);
+    tlm_config i4;
+    if (!made_for_i4(model) || largest_context(&i4, b, model, TLM_KV_I4, context) != TLM_OK)
+        return err;
+    if (err != TLM_OK || i4.context > config->context)
+        *config = i4;
+    return TLM_OK;
 }
 
 static size_t memory_of(const tlm_config *config, const tlm_model *model)

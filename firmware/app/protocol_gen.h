@@ -382,7 +382,7 @@ typedef struct proto_settings {
     uint32_t repeat_window; /* tokens looked back at, at most 256 */
     uint32_t max_tokens; /* length of the reply; 0 = the model's own default */
     uint8_t mode; /* `Mode` */
-    uint8_t kv_type; /* as set */
+    uint8_t kv_type; /* as set; or what the open model took; or AUTO */
     uint32_t context; /* as set */
     uint8_t brightness; /* percent */
     uint8_t echo; /* 0 or 1 */

@@ -89,8 +89,8 @@ typedef struct board {
     tlm_mem pieces[TLM_MAX_PIECES];
     uint32_t n_pieces;
 
-    /* How sessions are made: context and kv_type are the defaults of the settings. context 0 = the most
-     * that fits. */
+    /* How sessions are made: context and cache are the defaults of the settings. context 0 = the most
+     * that fits; kv_groups 0 = the kind of cache that suits the model (chat_open). */
     tlm_config session;
 
     uint8_t benches; /* measurements; `bench` calls row for each number and returns false on a fault */

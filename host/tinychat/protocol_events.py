@@ -148,7 +148,7 @@ text str           rest of the reply
 mask u32           `SettingsField`
 {SAMPLING.strip()}
 mode u8            `Mode`
-kv_type u8         as set
+kv_type u8         as set; or what the open model took; or AUTO
 context u32        as set
 brightness u8      percent
 echo u8            0 or 1

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import families
 import pytest
 import serial
 from models import ROOT, changed, exported, small, talker, tinybuddy
@@ -18,8 +19,8 @@ from simlib import Sim, simulator
 from tinychat import Device
 from tinychat.protocol import Error
 from tinychat.upload import Upload
-from tinyexport import boards, placement, plan
-from tinyexport.blob import reader
+from tinyexport import boards, pipeline, placement, plan
+from tinyexport.blob import reader, writer
 from tinyexport.runtime import Model
 
 
@@ -182,12 +183,27 @@ def test_the_plan_is_what_the_firmware_does(
     """Context and bytes of TinyTalk: `tinyexport plan` asks the runtime, the firmware's app decides."""
     path = tmp_path / "tinytalk.tlm"
     path.write_bytes(exported(shared / "checkpoints" / "tinytalk-pruned", "--q4_0"))
-    for kv in ("i8", "i4", "i4/4", "i4/16"):
+    for kv in ("i8", "i4", "i4/4", "i4/16", None):
         planned = plan.make_plan(path.read_bytes(), boards.find_board(board), kv=kv)
-        with as_on(board, path, started, "--kv", kv) as device:
+        with as_on(board, path, started, *(("--kv", kv) if kv else ())) as device:
             info = device.info()
-        assert (info["context"], info["kv_type"]) == (planned.context, kv)
+        assert (info["context"], info["kv_type"]) == (planned.context, kv or "i8")
         assert (info["memory_used"], info["memory_total"]) == (planned.ram_bytes, planned.ram_room)
+
+
+def test_keys_fitted_to_int4_make_it_the_default(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    """TinyTalk's shape on a Cardputer, with and without what `--kv-smooth` leaves in a blob."""
+    folder = families.write("tinytalk", tmp_path / "tinytalk", real=True)
+    plain = pipeline.quantize(pipeline.SourceOptions(str(folder)), pipeline.QuantizeOptions()).content
+    fitted = dataclasses.replace(plain, tensors=plain.tensors | families.fitted_keys(plain.spec))
+    path, board = tmp_path / "seeded.tlm", boards.find_board("cardputer")
+    for content, asked, kind in ((plain, None, "i8"), (fitted, None, "i4"), (fitted, "i8", "i8")):
+        path.write_bytes(writer.build(content))
+        planned = plan.make_plan(path.read_bytes(), board, kv=asked)
+        with as_on("cardputer", path, started, *(("--kv", asked) if asked else ())) as device:
+            info, settings = device.info(), device.settings
+        assert planned.kv_type == info["kv_type"] == settings["kv_type"] == kind
+        assert planned.context == info["context"] == (256 if kind == "i4" else 128)
 
 
 def test_the_tokenizer_works_in_idle_pages(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyexport.quant import QTensor, quantise
+from tinyexport.spec import ModelSpec, layer_name
+
 FAMILIES = ("tinytalk", "tinybuddy", "bitlm", "rms_gpt")
 RMS_GPT_SIZES = {  # name: vocab, dim, layers, heads, ffn
     "10m": (2000, 384, 4, 4, 1536),
@@ -179,6 +182,18 @@ def rms_gpt_tensors(rng: np.random.Generator, vocab: int, dim: int, layers: int,
     t["norm.weight"] = gain(rng, dim)
     t["lm_head.weight"] = t["tok_emb.weight"]
     return t
+
+
+def fitted_keys(spec: ModelSpec) -> dict[str, QTensor]:
+    """What `--kv-smooth` adds to a model, all ones."""
+    out = {}
+    for i, layer in enumerate(spec.layers):
+        ones = np.ones((spec.head_dim, layer.n_kv_heads * spec.head_dim), np.float32)
+        out |= {
+            layer_name(i, "k_range"): quantise("f32", ones[:2]),
+            layer_name(i, "k_feedback"): quantise("q4_0", ones),
+        }
+    return out
 
 
 def save_pt(path: Path, value: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tinyexport import pipeline, placement, plan
@@ -14,9 +13,8 @@ from tinyexport.blob import reader
 from tinyexport.blob.writer import build
 from tinyexport.cost import CPU_HZ, TIERS, FittedKeys, extras, stream_seconds
 from tinyexport.errors import ConfigError
-from tinyexport.quant import QTensor, quantise
+from tinyexport.quant import QTensor
 from tinyexport.runtime import Model
-from tinyexport.spec import layer_name
 
 sys.path.insert(0, str(Path(__file__).parent))
 import families
@@ -67,8 +65,10 @@ def tinytalk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def test_tinytalk_on_the_cardputer(tinytalk: bytes) -> None:
     board = plan.find_board("cardputer")
-    result = plan.make_plan(tinytalk, board)
-    assert result.fits and result.modelled and result.kv_type == "i4"
+    int8 = plan.make_plan(tinytalk, board)
+    assert int8.fits and int8.kv_type == "i8" and int8.note.startswith("--kv i4 holds")
+    result = plan.make_plan(tinytalk, board, kv="i4")
+    assert result.fits and result.modelled and result.note == ""
     assert result.context >= 240
     assert result.flash_bytes == len(tinytalk) <= result.flash_room
     assert result.ram_bytes + result.ram_parts["pinned"] <= result.ram_room
@@ -77,28 +77,26 @@ def test_tinytalk_on_the_cardputer(tinytalk: bytes) -> None:
     assert result.decode_tok_s["low"] < result.decode_tok_s["mid"] < result.decode_tok_s["high"]
     # every linear weight and the head once, about 0.56 bytes a weight
     assert result.bytes_per_token + result.ram_parts["pinned"] == pytest.approx(3_367_296 * 18 / 32, rel=0.05)
-    int8 = plan.make_plan(tinytalk, board, kv="i8")
     assert 128 <= int8.context < result.context and int8.by_kv["i8"]["missing_bytes"] > 200_000
 
 
 def test_fitted_keys_are_in_the_plan(tinytalk: bytes) -> None:
     """Centred keys for every cache, fed ones for int4's alone; groups of fewer than four heads go to the reference."""
     content, board = reader.read(tinytalk), plan.find_board("cardputer")
-    dims, ones = content.spec.n_heads * content.spec.head_dim, np.ones((content.spec.head_dim, 128), np.float32)
-    centred = {layer_name(i, "k_range"): quantise("f32", ones[:2]) for i in range(len(content.spec.layers))}
-    fed = {layer_name(i, "k_feedback"): quantise("q4_0", ones) for i in range(len(content.spec.layers))}
+    dims, fitted = content.spec.n_heads * content.spec.head_dim, families.fitted_keys(content.spec)
+    centred = {name: t for name, t in fitted.items() if name.endswith("k_range")}
 
     def rest_ms(tensors: dict[str, QTensor], kv: str) -> float:
         data = build(replace(content, tensors=content.tensors | tensors))
         return plan.make_plan(data, board, context=64, kv=kv).parts_ms["rest"]
 
     for kv in ("i8", "i4"):
-        plain, with_range, with_both = rest_ms({}, kv), rest_ms(centred, kv), rest_ms(centred | fed, kv)
+        plain, with_range, with_both = rest_ms({}, kv), rest_ms(centred, kv), rest_ms(fitted, kv)
         assert with_range > plain and (with_both > with_range) == (kv == "i4")
         keys = FittedKeys(8 * dims, 8 * dims, 8 * dims if kv == "i4" else 0)
         cost = extras(dims, 8, 16, 512, content.spec.vocab, 0, 1, keys)
         assert with_both - plain == pytest.approx(cost.keys / CPU_HZ * 1e3, rel=1e-3)
-    one, four, eight = (rest_ms(centred | fed, kv) for kv in ("i4", "i4/4", "i4/8"))
+    one, four, eight = (rest_ms(fitted, kv) for kv in ("i4", "i4/4", "i4/8"))
     assert one == four < eight
 
 

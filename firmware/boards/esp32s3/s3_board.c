@@ -58,8 +58,6 @@ static void fill_board(void)
     self.benches = S3_BENCHES;
     self.bench = s3_bench;
     self.ui = extras.ui;
-    self.session.kv_type = TLM_KV_I8;
-    self.session.kv_groups = 1;
     self.session.batch = TLM_MAX_BATCH;
     self.session.head_rows = 256;
     self.session.pin = true;

@@ -172,8 +172,6 @@ static void fill_board(void)
     self.pieces[1].base = piece1;
     self.pieces[1].bytes = sizeof piece1;
     self.n_pieces = 2;
-    self.session.kv_type = TLM_KV_I8;
-    self.session.kv_groups = 1;
     self.session.batch = TLM_MAX_BATCH;
     self.session.batch_in_pages = true;
     self.session.head_rows = 256;

@@ -133,8 +133,6 @@ const char *sim_board_init(sim_board *s, const sim_options *o)
     b->reboot = sim_reboot;
     b->facts = sim_facts;
     b->slots = o->slots;
-    b->session.kv_type = TLM_KV_I8;
-    b->session.kv_groups = 1;
     b->session.batch = TLM_MAX_BATCH;
     b->session.repack = true;
     const char *wrong = o->like != NULL ? be_like(b, o->like, pieces) : NULL;
