@@ -182,6 +182,31 @@ def test_the_plan_counts_on_the_same_memory(folder: str, board: str) -> None:
     assert planned.head_rows == defined("esp32s3/s3_board.c", r"head_rows = (\d+);")
 
 
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "tlm_k_s3_q4_0 linear with_many rows tiles",
+        "run_all search_span add_stage tlm_k_s3_q4_0 linear with_few rows tiles",
+    ],
+    ids=["batch", "certified-head"],
+)
+def test_the_workers_stack_holds_its_deepest_calls(calls: str, tmp_path: Path) -> None:
+    """Frames by another 32-bit compiler: those of the ESP32-S3's are within 32 bytes."""
+    kernels = ROOT / "runtime_c/src/kernels/esp32s3"
+    sources = [ROOT / "runtime_c/src/tlm_head.c", kernels / "tlm_k_s3_linear.c"]
+    machine = ["--specs=picolibc.specs", "-march=rv32imafc", "-mabi=ilp32f"]
+    flags = ["-O2", "-std=c99", "-ffp-contract=off", "-fstack-usage", "-c"]
+    command = [compiler("riscv64-unknown-elf-gcc"), *machine, *flags, *INCLUDES, *map(str, sources)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    lines = [line.split("\t") for file in tmp_path.glob("*.su") for line in file.read_text().splitlines()]
+    frames = {where.rsplit(":", 1)[1]: int(size) for where, size, _ in lines}
+    tops = [int(n) for file in kernels.glob("*.S") for n in re.findall(r"FRAME, (\d+) \+ ", file.read_text())]
+    assembly = max(tops) + defined("../../runtime_c/src/kernels/esp32s3/tlm_k_s3_asm.h", r"FRAME_TOP, (\d+)")
+    saved = 1024  # the registers that an interrupt saves, the task's first frames
+    used = sum(frames[name] for name in calls.split()) + assembly + saved
+    assert used <= defined("esp32s3/s3_parallel.c", r"WORKER_STACK (\d+)u")
+
+
 # ---- a merged image ---------------------------------------------------------------------------------
 
 

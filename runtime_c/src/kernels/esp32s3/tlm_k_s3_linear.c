@@ -8,12 +8,13 @@
 #include "tlm_math.h"
 
 /* Stack bytes of a call; it bounds the columns (14,720 for one vector) and the vectors of a pass (q4_0: 16 up to 512 columns,
- * 8 up to 576, 4 up to 1,472). Results do not depend on it. */
+ * 8 up to 576, 4 up to 1,472). Results do not depend on it. One to three vectors of up to 2,048 columns need FEW_SCRATCH
+ * only: the certified head calls from deep in the stack. */
 #ifndef TLM_K_S3_SCRATCH
 #define TLM_K_S3_SCRATCH 3680u
 #endif
 
-enum { ROWS = 8, QUAD = 4, BATCH_PAD = 96, SCALE_TABLE = 32, FOUR_BLOCK = 80 };
+enum { ROWS = 8, QUAD = 4, BATCH_PAD = 96, SCALE_TABLE = 32, FOUR_BLOCK = 80, SINGLE_BLOCK = 8, FEW_SCRATCH = 512 };
 
 typedef void kernel_fn(const tlm_k_s3_linear *args);
 
@@ -144,21 +145,34 @@ static void rows(const forms *f, tlm_k_s3_linear *args, const tlm_weight *w, con
     }
 }
 
+/* One function each: the frame of a common one would always hold the larger buffer. */
+#define LINEAR_WITH(name, bytes)                                                                                    \
+    __attribute__((noinline)) static void name(const forms *f, tlm_k_s3_linear *args, const tlm_weight *w,          \
+                                               const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,       \
+                                               uint32_t y_stride)                                                   \
+    {                                                                                                               \
+        uint8_t scratch[bytes] __attribute__((aligned(32)));                                                        \
+        args->scratch = scratch;                                                                                    \
+        rows(f, args, w, in, tile0, tile1, y, y_stride, tiles);                                                     \
+    }
+LINEAR_WITH(with_few, FEW_SCRATCH)
+LINEAR_WITH(with_many, TLM_K_S3_SCRATCH)
+
 static void linear(const forms *f, const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,
                    uint32_t y_stride)
 {
-    uint8_t scratch[TLM_K_S3_SCRATCH] __attribute__((aligned(32)));
     tlm_k_s3_linear args = {0};
     args.np = tlm_padded(w->cols);
-    args.scratch = scratch;
     args.code_stride = in->code_stride;
     args.block_stride = in->block_stride * (uint32_t)sizeof(float);
-    const uint32_t blocks = blocks_of(args.np);
-    if (blocks * 8u > sizeof scratch || in->batch > TLM_MAX_BATCH || !scales_fit(in, blocks)) {
+    const uint32_t blocks = blocks_of(args.np), least = blocks * SINGLE_BLOCK;
+    if (least > TLM_K_S3_SCRATCH || in->batch > TLM_MAX_BATCH || !scales_fit(in, blocks)) {
         f->ref(w, in, tile0, tile1, y, y_stride);
-        return;
+    } else if (in->batch < QUAD && least <= FEW_SCRATCH) {
+        with_few(f, &args, w, in, tile0, tile1, y, y_stride);
+    } else {
+        with_many(f, &args, w, in, tile0, tile1, y, y_stride);
     }
-    rows(f, &args, w, in, tile0, tile1, y, y_stride, tiles);
 }
 
 void tlm_k_s3_q4_0(const tlm_weight *w, const tlm_input *in, uint32_t tile0, uint32_t tile1, float *y,
