@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from models import changed, talker, tinybuddy
+from models import ROOT, changed, exported, talker, tinybuddy
 from rawhost import GENERATE, GenerateFlag, Mode, RawHost
 from simlib import Sim, SimClock, SimLink, typed
 
@@ -438,6 +438,16 @@ def test_tinychat_holds_a_conversation() -> None:
         replies = [device.chat(f"number {i}", temperature=0.7, seed=i).wait() for i in range(3)]
         assert all(r.text and r.stats.decode_tok_s > 0 for r in replies)
         assert device.info()["model"] == "tinybuddy" and device.info()["selfcheck"] == []
+
+
+def test_a_certified_head_passes_the_self_check() -> None:
+    """Where the kernels are not the reference ones, both must find the same best tokens."""
+    clock = SimClock()
+    with Device(
+        SimLink(Sim(exported(ROOT / "examples" / "tinybuddy", "--q4_0", "--head", "certified")), clock), clock
+    ) as device:
+        info = device.info()
+        assert info["head_mode"] == 1 and info["model_state"] == "ready" and info["selfcheck"] == []
 
 
 def test_a_blob_of_a_newer_version_is_refused_by_name() -> None:
