@@ -2,7 +2,7 @@
 /* name, pieces, max_text, head_rows, parts, batch_in_pages */
 #define SIM_TWINS_INIT { \
     {"cardputer", {246272, 31936, 21504}, 512, 256, 2, true}, \
-    {"esp32-s3-devkitc-1-n8", {259072, 31936, 21504}, 512, 256, 2, true}, \
+    {"esp32-s3-devkitc-1-n8", {259008, 31936, 21504}, 512, 256, 2, true}, \
     {"esp32-s3-devkitc-1-n8r8", {161280, 8257536}, 1024, 256, 2, false}, \
     {"esp32-s3-devkitc-1-n16r8", {161280, 8257536}, 1024, 256, 2, false}, \
 }
