@@ -35,10 +35,10 @@ def parse_kv(text: str) -> KvKind:
     return KvKind(plain or scaled, int(groups or 1))
 
 
-def kv_kinds(kv_type: str, kv_heads: Iterable[int]) -> list[str]:
+def kv_kinds(kv_type: str, kv_heads: Iterable[int], most_groups: int | None = None) -> list[str]:
     """The kinds of this type that suit layers with so many kv heads, the coarsest first."""
     most = math.gcd(*kv_heads) if kv_type in _SCALED else 1
-    return [str(KvKind(kv_type, n)) for n in range(1, most + 1) if most % n == 0]
+    return [str(KvKind(kv_type, n)) for n in range(1, (most_groups or most) + 1) if most % n == 0]
 
 
 def check_kv(kind: KvKind, kv_heads: Iterable[int]) -> None:

@@ -24,7 +24,7 @@ from .cost import (
     stream_seconds,
 )
 from .errors import ConfigError
-from .kv import kv_kinds, parse_kv
+from .kv import KvKind, kv_kinds, parse_kv
 from .placement import MAX_TEMPLATE, PROMPT_TOKENS, Memory, largest_context, memory, missing, template_bytes
 from .policy import GROUPS
 from .runtime import Model
@@ -129,16 +129,15 @@ class Speed:
     parts_ms: dict[str, float]
 
 
-def _fitted_keys(content: BlobContent, kv_type: str) -> FittedKeys:
+def _fitted_keys(content: BlobContent, kind: KvKind) -> FittedKeys:
     """What the blob's keys take in the cache."""
     spec, head_dim = content.spec, content.spec.head_dim
 
     def heads(part: str) -> list[int]:
         return [x.n_kv_heads for i, x in enumerate(spec.layers) if layer_name(i, part) in content.tensors]
 
-    centred, fed = heads("k_range"), heads("k_feedback") if kv_type.startswith("i4") else []
-    groups = parse_kv(kv_type).groups
-    by_fours = sum(n for n in fed if n % (4 * groups) == 0 and head_dim in FED_DIMS)
+    centred, fed = heads("k_range"), heads("k_feedback") if kind.type == "i4" else []
+    by_fours = sum(n for n in fed if n % (4 * kind.groups) == 0 and head_dim in FED_DIMS)
     return FittedKeys(
         centred=sum(centred) * head_dim,
         scaled=len(centred) * spec.n_heads * head_dim,
@@ -169,18 +168,21 @@ def speed(
     more: float,
 ) -> Speed:
     """The cost model; `slower` scales the line overhead, `more` everything that is not a weight product."""
-    keys, batches = _fitted_keys(content, ram.kv_type), ram.batches
-    groups = parse_kv(ram.kv_type).groups
+    kind, batches = parse_kv(ram.kv_type), ram.batches
+    keys = _fitted_keys(content, kind)
 
     def layers(effort: float) -> float:
         return sum(stream.seconds(tier, board, slower, effort) for tier, stream in flow.core.items())
 
+    def token(at: int, batch: int) -> Extras:
+        return _token_extras(content, at, board.cores, keys, kind.groups, batch)
+
     def tokens(at: int, n: int) -> float:
-        return sum(more * _token_extras(content, at + i, board.cores, keys, groups, n).seconds(False) for i in range(n))
+        return sum(more * token(at + i, n).seconds(False) for i in range(n))
 
     core = layers(1.0)
     head = sum(stream.times(flow.head_share).seconds(tier, board, slower) for tier, stream in flow.head.items())
-    decode = _token_extras(content, position, board.cores, keys, groups, 1)
+    decode = token(position, 1)
     sampling = more * (decode.seconds(True) - decode.seconds(False))
     starts = [sum(batches[:i]) for i in range(len(batches))]
     prefill = sum(layers(_batch_effort(n)) + tokens(at, n) for at, n in zip(starts, batches, strict=True))
@@ -279,9 +281,8 @@ def _choose(model: Model, board: Board, wanted: int, exact: bool, kinds: tuple[s
 
 def _by_kv(model: Model, board: Board, kinds: tuple[str, ...]) -> dict[str, dict[str, int]]:
     heads = [layer.n_kv_heads for layer in model.spec.layers]
-    asked = [parse_kv(kind) for kind in kinds]
     table = {}
-    for kind in [k for a in asked for k in kv_kinds(a.type, heads) if parse_kv(k).groups <= a.groups]:
+    for kind in [k for asked in map(parse_kv, kinds) for k in kv_kinds(asked.type, heads, asked.groups)]:
         found, all_of_it = largest_context(model, board, kind, model.spec.context), model.spec.context
         lacks = 0 if found and found.context == all_of_it else missing(model, board, all_of_it, kind)
         table[kind] = {
@@ -332,10 +333,9 @@ def make_plan(data: bytes, board: Board, context: int | None = None, kv: str | N
     reasons = []
     if len(data) > board.largest_blob:
         reasons.append(f"the blob takes {len(data):,} B, the model partition holds {board.largest_blob:,} B")
-    if template_bytes(model) > MAX_TEMPLATE:
-        reasons.append(
-            f"its chat template adds {template_bytes(model)} bytes to a prompt, the firmware takes {MAX_TEMPLATE}"
-        )
+    template = template_bytes(model)
+    if template > MAX_TEMPLATE:
+        reasons.append(f"its chat template adds {template} bytes to a prompt, the firmware takes {MAX_TEMPLATE}")
     if found is None:
         reasons.append(
             f"{wanted} positions with KV {ram.kv_type} do not fit the RAM: {lacks:,} B are missing; what fits: "

@@ -255,6 +255,20 @@ def test_what_can_not_be_is_named(blob: Path, args: tuple[str, ...], words: str)
     refused(tinyexport(*(str(blob) if a == "BLOB" else a for a in args)), words)
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("perplexity", "BLOB", str(EXAMPLE / "config.json"), "--limit", "3"), "--limit needs --documents"),
+        (("perplexity", "BLOB", str(EXAMPLE / "config.json"), "--documents", ""), "--documents needs a text"),
+        (("eval", "BLOB", "--caches"), "--caches need --text"),
+        (("quantize", str(EXAMPLE), "--head-text", "own"), "--head-text is for --head certified"),
+    ],
+)
+def test_an_option_without_its_fellow_is_refused(blob: Path, args: tuple[str, ...], words: str) -> None:
+    done = tinyexport(*(str(blob) if a == "BLOB" else a for a in args))
+    assert done.returncode == 2 and words in done.stderr
+
+
 @pytest.mark.parametrize("command", ["quantize", "gguf"])
 def test_a_folder_for_the_output_is_asked_for_first(tmp_path: Path, command: str) -> None:
     done = tinyexport(command, EXAMPLE, "-o", tmp_path / "nowhere" / "x")

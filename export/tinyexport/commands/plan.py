@@ -56,11 +56,7 @@ def _print(plan: Plan, board: Board) -> None:
 @blob_argument
 @click.option("--board", "board_name", default="cardputer", show_default=True, help="A board of boards.toml.")
 @click.option("--context", type=click.IntRange(1), help="Positions wanted (default: the most that fit).")
-@click.option(
-    "--kv",
-    type=KvType(),
-    help=f"{KV_HELP} (default: the device's)",
-)
+@click.option("--kv", type=KvType(), help=f"{KV_HELP} (default: the device's)")
 @json_option
 def plan(blob: Path, board_name: str, context: int | None, kv: str | None, as_json: bool) -> None:
     """Plan BLOB on a board: flash, RAM, context, predicted speed. Exit 1 when it does not fit."""
